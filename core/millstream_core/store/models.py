@@ -1,0 +1,273 @@
+"""One model's versions in object storage.
+
+    data objects ──► manifest ──► commit (create-if-absent) ──► channel (compare-and-swap)
+
+Each arrow is taken only when everything before it is durable, and readers walk the other way:
+from a channel or a commit to the manifest whose digest it names, and from there to data whose
+digests the manifest names. So whatever fails in between, a reader sees the old state or the new
+one, and nothing that it cannot check.
+
+    <prefix>/<model>/<lineage>/data/<version>-<attempt>/…
+    <prefix>/<model>/<lineage>/manifest/<version>-<sha256>.json
+    <prefix>/<model>/<lineage>/commit/<20-digit version>
+    <prefix>/<model>/channel/{latest,stable}
+    <prefix>/<model>/transform/<sha256>
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Final
+
+import orjson
+from pydantic import ValidationError
+
+from millstream_api.manifest import (
+    FORMAT_VERSION,
+    Channel,
+    Commit,
+    Manifest,
+    ObjectRef,
+    VersionRef,
+)
+from millstream_api.reports import StoreHealth
+from millstream_core.store.errors import (
+    AccessDenied,
+    IntegrityError,
+    ObjectMissing,
+    PreconditionFailed,
+    StoreError,
+    VersionTaken,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from millstream_core.store.objects import ObjectStore
+
+MANIFESTS_KEPT: Final = 1024
+
+
+class ModelStore:
+    """The versions, channels and transforms of one model; safe to share between threads."""
+
+    def __init__(self, objects: ObjectStore, prefix: str, model: str) -> None:
+        """Nothing is read or written yet."""
+        self._objects = objects
+        self._root = f"{prefix.strip('/')}/{model}".lstrip("/")
+        self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def probe(self, token: str) -> StoreHealth:
+        """Find out whether the store answers and honours both kinds of conditional write.
+
+        Args:
+            token: names the probe object; one writer always uses its own.
+        """
+        key = f"{self._root}/probe/{token}"
+        try:
+            self._objects.delete(key)
+            etag = self._objects.put(key, b"1", if_absent=True)
+            ignored = self._accepts(key, if_absent=True)
+            self._objects.put(key, b"2", if_match=etag)
+            ignored = self._accepts(key, if_match=etag) or ignored
+            self._objects.delete(key)
+        except AccessDenied as error:
+            return StoreHealth(ok=False, reason="AccessDenied", message=str(error))
+        except StoreError as error:
+            return StoreHealth(ok=False, reason="Unreachable", message=str(error))
+        if ignored:
+            return StoreHealth(
+                ok=False,
+                reason="ConditionsNotHonoured",
+                message="the store overwrites in spite of If-None-Match or If-Match: two writers "
+                "could both believe to have won; use a store that honours conditional writes",
+            )
+        return StoreHealth(ok=True, reason="Reachable")
+
+    def _accepts(self, key: str, *, if_absent: bool = False, if_match: str | None = None) -> bool:
+        try:
+            self._objects.put(key, b"3", if_absent=if_absent, if_match=if_match)
+        except PreconditionFailed:
+            return False
+        return True
+
+    # Versions
+
+    def commits(self, lineage: str) -> list[int]:
+        """The version numbers that exist, ascending."""
+        prefix = f"{self._root}/{lineage}/commit/"
+        return sorted(int(key.removeprefix(prefix)) for key in self._objects.list(prefix))
+
+    def resolve(self, lineage: str, version: int) -> VersionRef:
+        """The reference of a committed version; raises ObjectMissing where there is none."""
+        return VersionRef(
+            lineage=lineage, version=version, digest=self._commit(lineage, version).digest
+        )
+
+    def manifest(self, ref: VersionRef) -> Manifest:
+        """The manifest that this reference names.
+
+        Raises:
+            IntegrityError: its bytes have another digest, or it is of a newer format.
+            ObjectMissing: there is none.
+        """
+        with self._lock:
+            known = self._manifests.get(ref.digest)
+            if known is not None:
+                self._manifests.move_to_end(ref.digest)
+                return known
+        data = self._objects.get(self._manifest_key(ref)).data
+        if hashlib.sha256(data).hexdigest() != ref.digest:
+            raise IntegrityError(
+                "DigestMismatch", f"the manifest of version {ref.version} was altered"
+            )
+        manifest = _parse_manifest(data, ref)
+        with self._lock:
+            self._manifests[ref.digest] = manifest
+            while len(self._manifests) > MANIFESTS_KEPT:
+                self._manifests.popitem(last=False)
+        return manifest
+
+    def ancestry(self, ref: VersionRef, limit: int = 512) -> Iterator[tuple[VersionRef, Manifest]]:
+        """This version first, then its parents, at most `limit` of them.
+
+        Raises:
+            IntegrityError: a parent is missing or altered (LineageBroken, DigestMismatch …).
+        """
+        current: VersionRef | None = ref
+        for _ in range(limit):
+            if current is None:
+                return
+            try:
+                manifest = self.manifest(current)
+            except ObjectMissing as error:
+                raise IntegrityError(
+                    "LineageBroken", f"version {current.version} is named but not there: {error}"
+                ) from error
+            yield current, manifest
+            current = manifest.parent
+
+    def commit(self, manifest: Manifest) -> VersionRef:
+        """Make a version exist. Its data must be durable already.
+
+        Raises:
+            VersionTaken: another writer has committed this number; nothing was changed.
+        """
+        ref = manifest.ref()
+        self._objects.put(self._manifest_key(ref), manifest.canonical())
+        record = Commit(
+            digest=ref.digest, writer=manifest.writer, writer_epoch=manifest.writer_epoch
+        )
+        try:
+            self._objects.put(
+                self._commit_key(ref.lineage, ref.version), record.canonical(), if_absent=True
+            )
+        except PreconditionFailed as error:
+            winner = self._commit(ref.lineage, ref.version)
+            existing = VersionRef(lineage=ref.lineage, version=ref.version, digest=winner.digest)
+            raise VersionTaken(existing, winner.writer_epoch) from error
+        return ref
+
+    # Data
+
+    def put_data(self, lineage: str, path: str, data: bytes) -> ObjectRef:
+        """Write one object of a version and say what it is.
+
+        Args:
+            lineage: of the version.
+            path: below the lineage, of the form data/<version>-<attempt>/…
+            data: the bytes.
+        """
+        self._objects.put(f"{self._root}/{lineage}/{path}", data)
+        return ObjectRef(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
+
+    def get_data(self, lineage: str, obj: ObjectRef) -> bytes:
+        """Read one object of a version, verified before anybody parses it.
+
+        Raises:
+            IntegrityError: missing (Truncated), of another size, or of other content.
+        """
+        try:
+            data = self._objects.get(f"{self._root}/{lineage}/{obj.path}").data
+        except ObjectMissing as error:
+            raise IntegrityError("Truncated", f"{obj.path} is named but not there") from error
+        if len(data) != obj.bytes:
+            raise IntegrityError("Truncated", f"{obj.path} has {len(data)} bytes, not {obj.bytes}")
+        if hashlib.sha256(data).hexdigest() != obj.sha256:
+            raise IntegrityError("DigestMismatch", f"{obj.path} was altered")
+        return data
+
+    def put_transform(self, document: bytes) -> str:
+        """Keep a transform document under its SHA-256 and return that."""
+        digest = hashlib.sha256(document).hexdigest()
+        self._objects.put(f"{self._root}/transform/{digest}", document)
+        return digest
+
+    def transform(self, digest: str) -> bytes:
+        """The transform document of this digest; raises IntegrityError if it is another."""
+        data = self._objects.get(f"{self._root}/transform/{digest}").data
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise IntegrityError("DigestMismatch", f"the transform {digest[:12]} was altered")
+        return data
+
+    # Channels
+
+    def channel(self, name: str) -> tuple[Channel, str] | None:
+        """A channel and the tag to move it by; None where nobody has created it."""
+        try:
+            stored = self._objects.get(f"{self._root}/channel/{name}")
+        except ObjectMissing:
+            return None
+        try:
+            return Channel.parse(stored.data), stored.etag
+        except ValidationError as error:
+            raise IntegrityError("Malformed", f"channel {name} cannot be read: {error}") from error
+
+    def move_channel(self, name: str, channel: Channel, *, etag: str | None) -> str:
+        """Point a channel elsewhere, if it still is what it was; returns the new tag.
+
+        Raises:
+            PreconditionFailed: somebody else moved it.
+        """
+        key = f"{self._root}/channel/{name}"
+        data = channel.canonical()
+        if etag is None:
+            return self._objects.put(key, data, if_absent=True)
+        return self._objects.put(key, data, if_match=etag)
+
+    # Keys
+
+    def _commit(self, lineage: str, version: int) -> Commit:
+        data = self._objects.get(self._commit_key(lineage, version)).data
+        try:
+            return Commit.parse(data)
+        except ValidationError as error:
+            raise IntegrityError(
+                "Malformed", f"the commit of version {version} cannot be read: {error}"
+            ) from error
+
+    def _commit_key(self, lineage: str, version: int) -> str:
+        return f"{self._root}/{lineage}/commit/{version:020d}"
+
+    def _manifest_key(self, ref: VersionRef) -> str:
+        return f"{self._root}/{ref.lineage}/manifest/{ref.version}-{ref.digest}.json"
+
+
+def _parse_manifest(data: bytes, ref: VersionRef) -> Manifest:
+    try:
+        # Read apart from the rest: a newer format may not fit the model below at all.
+        needed = orjson.loads(data).get("min_reader_version", 0)
+        if needed > FORMAT_VERSION:
+            raise IntegrityError(
+                "FormatTooNew",
+                f"version {ref.version} needs a reader of format {needed}, this program reads "
+                f"up to {FORMAT_VERSION}: upgrade it",
+            )
+        return Manifest.parse(data)
+    except (orjson.JSONDecodeError, AttributeError, TypeError, ValidationError) as error:
+        raise IntegrityError(
+            "Malformed", f"the manifest of version {ref.version} cannot be read: {error}"
+        ) from error

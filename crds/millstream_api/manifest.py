@@ -1,0 +1,153 @@
+"""The manifest: everything there is to know about one version, without its bytes.
+
+The trainer writes it after the data and before the commit object; readers reach it only through
+a commit. It makes dense weights, sparse rows, transforms and stream positions one atomic thing.
+Keys of rows are 64-bit and therefore strings here: JSON numbers end at 2^53.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field
+
+from millstream_api.wire import Wire
+
+FORMAT_VERSION: Final = 1
+
+Group = Literal["train", "serve"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class VersionRef(Wire):
+    """Names one version exactly: where it is and what it must be."""
+
+    lineage: str
+    version: int = Field(ge=0)
+    digest: Sha256  # of the manifest
+
+    def __str__(self) -> str:
+        return f"{self.version}"
+
+
+class ObjectRef(Wire):
+    """One immutable object below the lineage, with what its bytes must be."""
+
+    path: str  # relative to <prefix>/<model>/<lineage>/
+    bytes: int = Field(ge=0)
+    sha256: Sha256
+
+
+class Shard(Wire):
+    """The rows of one range of virtual buckets, keys ascending."""
+
+    group: Group
+    buckets: tuple[int, int]  # half-open range of the 1,024 virtual buckets
+    rows: int = Field(ge=0)
+    keys: ObjectRef  # int64[rows], little-endian
+    columns: dict[str, ObjectRef]  # name -> dtype[rows, width], little-endian, see Table.columns
+    evicted: ObjectRef | None = None  # int64 keys that left in this version
+    erased: ObjectRef | None = None  # int64 keys that were forgotten on request
+
+
+class Column(Wire):
+    """How one column of a table is stored."""
+
+    dtype: Literal["float32", "int64"]
+    width: int = Field(ge=1)  # values in one row
+    group: Group  # who reads it; the serve group travels to servers
+
+
+class Table(Wire):
+    """One table keyed by 64-bit ids, as of this version."""
+
+    columns: dict[str, Column]
+    default: Literal["zeros"] = "zeros"  # what a key without a row reads as
+    seed: int  # of the row initialiser
+    rows: int = Field(ge=0)  # alive in this version
+    touched: int = Field(ge=0)  # rows written by this version
+    digest_before: str  # order-independent state digest of the serve columns
+    digest_after: str
+    shards: tuple[Shard, ...]
+
+
+class Architecture(Wire):
+    """The dense model: what a server needs to run its kernels."""
+
+    name: Literal["DIN"]
+    embedding_dim: int = Field(ge=1)
+    attention: tuple[int, ...]  # widths of the hidden layers of the attention MLP
+    head: tuple[int, ...]  # widths of the hidden layers of the output MLP
+    history_length: int = Field(ge=1)
+
+
+class Watermark(Wire):
+    """The event times that a version has learned since its parent, in Unix seconds."""
+
+    first: float
+    last: float
+
+
+class Validation(Wire):
+    """Progressive validation at the moment of the snapshot."""
+
+    events: int = Field(ge=0)
+    auc: float | None = None
+    log_loss: float | None = None
+
+
+class Chain(Wire):
+    """What a reader has to fetch to get here from the base."""
+
+    base_version: int = Field(ge=0)
+    length: int = Field(ge=0)  # deltas on top of the base
+    bytes: int = Field(ge=0)  # of the serve group, base excluded
+
+
+class Manifest(Wire):
+    """One version of one model."""
+
+    format_version: int = FORMAT_VERSION
+    min_reader_version: int = FORMAT_VERSION
+    model: str
+    lineage: str
+    version: int = Field(ge=0)
+    kind: Literal["base", "delta"]
+    parent: VersionRef | None
+    chain: Chain
+    writer: str  # who published it
+    writer_epoch: int = Field(ge=0)
+    step: int = Field(ge=0)
+    created_at: float  # Unix seconds
+    watermark: Watermark | None  # None: nothing learned since the parent
+    positions: dict[str, int]  # stream position after the last event learned, by partition
+    architecture: Architecture
+    transform: Sha256
+    dense: dict[Group, ObjectRef]  # safetensors
+    tables: dict[str, Table]
+    validation: Validation
+    erasure_seq: int = 0
+    producer: str  # build that wrote it
+
+    def ref(self) -> VersionRef:
+        """The reference by which others name this version."""
+        return VersionRef(lineage=self.lineage, version=self.version, digest=self.digest())
+
+
+class Commit(Wire):
+    """The object whose creation makes a version exist; whoever creates it first has won."""
+
+    digest: Sha256  # of the manifest
+    writer: str
+    writer_epoch: int = Field(ge=0)
+
+
+class Channel(Wire):
+    """A named pointer to a version, moved by compare-and-swap."""
+
+    target: VersionRef
+    previous: VersionRef | None = None
+    reason: str
+    actor: str
+    moved_at: float
+    quarantined: tuple[Sha256, ...] = ()  # manifests that must not be built upon

@@ -1,0 +1,68 @@
+"""What the operator hands to a trainer or a server: the settings file in their ConfigMap.
+
+The operator renders it from the custom resource; the programs read nothing else but their
+credentials, which come as the environment variables AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY.
+"""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from millstream_api.wire import Wire
+
+
+class StoreSettings(Wire):
+    """Where the model store is."""
+
+    endpoint: str | None = None  # None: AWS itself
+    region: str = "us-east-1"
+    bucket: str
+    prefix: str = ""
+
+
+class SyntheticSource(Wire):
+    """The seeded generator: Zipf users and items, a latent truth that drifts, new items."""
+
+    seed: int = 0
+    users: int = 2000
+    items: int = 1000
+    events_per_second: float = 200.0
+    drift_per_hour: float = 1.0  # how far the truth turns in an hour, in radians
+    new_items_per_hour: float = 60.0
+    start: float  # Unix seconds of the first event
+
+
+class MovielensSource(Wire):
+    """The 100,000 timestamped ratings inside the recbole wheel, replayed."""
+
+    start: float  # Unix seconds at which the first rating is replayed
+    speed: float = 50_000.0  # seconds of the recording in one second of the replay
+
+
+class TrainerSettings(Wire):
+    """One RecTraining, as its workers see it."""
+
+    model: str
+    store: StoreSettings
+    synthetic: SyntheticSource | None = None  # exactly one source is set
+    movielens: MovielensSource | None = None
+    embedding_dim: int = 64
+    history_length: int = 50
+    batch_size: int = 256
+    sparse_learning_rate: float = 0.05
+    dense_learning_rate: float = 0.001
+    seed: int = 0
+    publish_interval_seconds: float = 30.0
+    base_every: int = Field(default=20, ge=1)  # versions from one base to the next
+    validation_window: int = 20_000  # events
+
+
+class ServerSettings(Wire):
+    """One RecServing, as its replicas see it."""
+
+    model: str
+    store: StoreSettings
+    release: str  # kube:<namespace>/<config map> or file:<path>
+    popular_candidates: int = 100  # items that /recommend ranks
+    shadow_requests: int = 200  # recorded requests replayed on a candidate
+    threads: int = 2

@@ -131,7 +131,7 @@ class Manifest(Wire):
 
     def ref(self) -> VersionRef:
         """The reference by which others name this version."""
-        return VersionRef(lineage=self.lineage, version=self.version, digest=self.digest())
+        return VersionRef(lineage=self.lineage, version=self.version, digest=self.fingerprint())
 
 
 class Commit(Wire):

@@ -26,7 +26,7 @@ class Wire(BaseModel):
         """
         return orjson.dumps(self.model_dump(mode="json"), option=orjson.OPT_SORT_KEYS)
 
-    def digest(self) -> str:
+    def fingerprint(self) -> str:
         """SHA-256 of the canonical form, 64 hex digits."""
         return hashlib.sha256(self.canonical()).hexdigest()
 

@@ -95,7 +95,7 @@ class S3ObjectStore:
                 )
                 return answer["ETag"]
             except (BotoCoreError, ClientError) as error:
-                if _status(error) == 409:  # noqa: PLR2004 - HTTP
+                if _status(error) == 409:
                     continue
                 explained = self._explained(error, key)
                 if conditions and isinstance(explained, StoreUnavailable | PreconditionFailed):
@@ -144,9 +144,9 @@ class S3ObjectStore:
                 f"{self._where} refuses these credentials for bucket {self._bucket} ({code})"
             )
         # S3 answers 404 to If-Match on a key that is gone: for a swap that is a lost race.
-        if status == 412 or (status == 404 and error.operation_name == "PutObject"):  # noqa: PLR2004
+        if status == 412 or (status == 404 and error.operation_name == "PutObject"):
             return PreconditionFailed(key)
-        if code in _MISSING or status == 404:  # noqa: PLR2004
+        if code in _MISSING or status == 404:
             return ObjectMissing(key)
         return StoreUnavailable(f"{self._where} answers {status} {code} for {key}")
 

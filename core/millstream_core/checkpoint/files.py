@@ -1,0 +1,205 @@
+"""Tables of a version: raw little-endian arrays, whose shape and digest the manifest gives.
+
+    data/<version>-<attempt>/<group>/<table>/<first>-<last bucket>.keys      int64[n], ascending
+    data/<version>-<attempt>/<group>/<table>/<first>-<last bucket>.<column>  dtype[n, width]
+
+A file has no header that could lie: it is what the manifest says or it is refused. Columns that
+travel to servers and columns that only training needs lie in groups of their own, so a server
+fetches none of the latter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import numpy as np
+
+from millstream_api.manifest import Column, Group, ObjectRef, Shard, Table
+from millstream_core.store import IntegrityError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from concurrent.futures import Executor
+
+    from numpy.typing import NDArray
+
+    from millstream_core.store import ModelStore
+    from millstream_core.tables.training import ColumnSpec, Rows, TableSnapshot
+
+BUCKETS: Final = 1024
+
+
+@dataclass(frozen=True)
+class TableRows:
+    """What a version says of one table, verified."""
+
+    keys: NDArray[np.int64]  # [n], ascending
+    columns: dict[str, NDArray[Any]]  # name -> [n, width]
+    gone: NDArray[np.int64]  # [m], keys evicted or erased
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Where the objects of one attempt at one version go."""
+
+    store: ModelStore
+    pool: Executor  # uploads in parallel
+    lineage: str
+    path: str  # data/<version>-<attempt>
+
+    def put(self, name: str, data: bytes) -> ObjectRef:
+        """Write one object; returns when it is durable."""
+        return self.store.put_data(self.lineage, f"{self.path}/{name}", data)
+
+
+def write_table(
+    folder: Folder,
+    name: str,
+    specs: Mapping[str, ColumnSpec],
+    seed: int,
+    snapshot: TableSnapshot,
+) -> Table:
+    """Write one table's snapshot and describe it; returns when all of it is durable.
+
+    Args:
+        folder: where.
+        name: of the table.
+        specs: its columns.
+        seed: of its initialiser.
+        snapshot: what to write.
+    """
+    return Table(
+        columns={
+            column: Column(dtype=spec.dtype, width=spec.width, group=spec.group)
+            for column, spec in specs.items()
+        },
+        seed=seed,
+        rows=snapshot.total,
+        touched=snapshot.touched,
+        digest_before=snapshot.digest_before,
+        digest_after=snapshot.digest_after,
+        shards=tuple(
+            _write_shard(folder, group, name, specs, snapshot.rows)
+            for group in sorted({spec.group for spec in specs.values()})
+        ),
+    )
+
+
+def _write_shard(
+    folder: Folder, group: Group, name: str, specs: Mapping[str, ColumnSpec], rows: Rows
+) -> Shard:
+    arrays = {"keys": rows.keys}
+    arrays |= {
+        column: rows.columns[column] for column, spec in specs.items() if spec.group == group
+    }
+
+    def write(suffix: str) -> ObjectRef:
+        array = arrays[suffix]
+        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+        return folder.put(f"{group}/{name}/0-{BUCKETS - 1}.{suffix}", little.tobytes())
+
+    objects = dict(zip(arrays, folder.pool.map(write, arrays), strict=True))
+    return Shard(
+        group=group,
+        buckets=(0, BUCKETS),
+        rows=len(rows.keys),
+        keys=objects.pop("keys"),
+        columns=objects,
+    )
+
+
+def read_table(
+    store: ModelStore,
+    pool: Executor,
+    lineage: str,
+    table: Table,
+    groups: Sequence[Group] = get_args(Group),
+) -> TableRows:
+    """Fetch one table of a version, in parallel, and verify it.
+
+    Args:
+        store: where.
+        pool: fetches in parallel.
+        lineage: of the version.
+        table: its entry in the manifest.
+        groups: whose columns to fetch.
+
+    Raises:
+        IntegrityError: an object is missing, altered, of another shape, or its keys do not ascend.
+    """
+    wanted = {name: column for name, column in table.columns.items() if column.group in groups}
+    parts = [_read_shard(store, pool, lineage, shard, wanted) for shard in table.shards]
+    by_group = {
+        group: _joined(
+            [rows for shard, rows in zip(table.shards, parts, strict=True) if shard.group == group]
+        )
+        for group in groups
+        if any(shard.group == group for shard in table.shards)
+    }
+    missing = wanted.keys() - {name for rows in by_group.values() for name in rows.columns}
+    if missing:
+        raise IntegrityError("Malformed", f"no shard holds the columns {sorted(missing)}")
+    first = next(iter(by_group.values()))
+    if any(not np.array_equal(rows.keys, first.keys) for rows in by_group.values()):
+        raise IntegrityError("Malformed", "the groups of a table name different keys")
+    columns = {name: array for rows in by_group.values() for name, array in rows.columns.items()}
+    return TableRows(first.keys, columns, first.gone)
+
+
+def _read_shard(
+    store: ModelStore,
+    pool: Executor,
+    lineage: str,
+    shard: Shard,
+    wanted: Mapping[str, Column],
+) -> TableRows:
+    columns = {name: column for name, column in wanted.items() if column.group == shard.group}
+    if not columns:
+        return TableRows(np.empty(0, np.int64), {}, np.empty(0, np.int64))
+    if not columns.keys() <= shard.columns.keys():
+        raise IntegrityError("Malformed", f"a shard lacks one of the columns {sorted(columns)}")
+    objects = [shard.keys, *(shard.columns[name] for name in columns)]
+    objects += [gone for gone in (shard.evicted, shard.erased) if gone is not None]
+    fetched = list(pool.map(lambda obj: store.get_data(lineage, obj), objects))
+    keys = _array(fetched[0], shard.keys, np.dtype("<i8"), shard.rows, 1)[:, 0]
+    if len(keys) > 1 and not np.all(keys[1:] > keys[:-1]):
+        raise IntegrityError("Malformed", f"the keys in {shard.keys.path} do not ascend")
+    arrays = {
+        name: _array(
+            data,
+            shard.columns[name],
+            np.dtype(column.dtype).newbyteorder("<"),
+            shard.rows,
+            column.width,
+        )
+        for (name, column), data in zip(columns.items(), fetched[1:], strict=False)
+    }
+    gone = [np.frombuffer(data, "<i8") for data in fetched[1 + len(columns) :]]
+    return TableRows(keys, arrays, np.concatenate([*gone, np.empty(0, np.int64)]))
+
+
+def _joined(parts: Sequence[TableRows]) -> TableRows:
+    if len(parts) == 1:
+        return parts[0]
+    keys = np.concatenate([part.keys for part in parts])
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    if len(keys) > 1 and not np.all(keys[1:] > keys[:-1]):
+        raise IntegrityError("Malformed", "two shards of a table hold the same key")
+    columns = {
+        name: np.concatenate([part.columns[name] for part in parts])[order]
+        for name in parts[0].columns
+    }
+    return TableRows(keys, columns, np.concatenate([part.gone for part in parts]))
+
+
+def _array(
+    data: bytes, obj: ObjectRef, dtype: np.dtype[Any], rows: int, width: int
+) -> NDArray[Any]:
+    if len(data) != rows * width * dtype.itemsize:
+        raise IntegrityError(
+            "Malformed",
+            f"{obj.path} holds {len(data)} bytes, which is not {rows} rows of {width} {dtype}",
+        )
+    return np.frombuffer(data, dtype).reshape(rows, width)

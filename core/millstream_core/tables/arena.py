@@ -1,0 +1,28 @@
+"""Rows in address space that is reserved once and backed by memory only where it is written.
+
+A growing array that copies itself doubles its memory at the worst moment and leaves readers with
+a stale view. The kernel already knows how to grow without moving: an anonymous mapping with
+MAP_NORESERVE costs nothing until a page is touched (mmap(2)). So `values` is one array for life.
+"""
+
+from __future__ import annotations
+
+import mmap
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+MAP_NORESERVE: Final = 0x4000  # Linux; the mmap module names it only from Python 3.13 on
+
+
+class Arena:
+    """`values[max_rows, width]`, all zeros until written."""
+
+    def __init__(self, dtype: np.dtype[Any], width: int, max_rows: int) -> None:
+        """Reserve address space; no memory is used yet."""
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
+        mapping = mmap.mmap(-1, max_rows * width * dtype.itemsize, flags=flags)
+        self.values: NDArray[Any] = np.frombuffer(mapping, dtype).reshape(max_rows, width)

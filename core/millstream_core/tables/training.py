@@ -1,0 +1,174 @@
+"""The table that a worker trains: rows by key, and which of them changed since the last commit.
+
+What "changed" means must survive failed uploads, so it is never a set that somebody clears.
+Each row carries the number of the snapshot period in which it was last written; a commit moves
+`committed` forward, a failure moves nothing, and the next snapshot simply takes everything
+written after `committed`:
+
+    period   1 ──snapshot──► 2 ──snapshot──► 3 ──snapshot──► 4
+    committed      (upload failed)     └── both periods' rows ──┘
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numba import njit
+
+from millstream_core.tables.arena import Arena
+from millstream_core.tables.digest import EMPTY_STATE, Hashes, combined, row_hashes
+from millstream_core.tables.hashing import GOLDEN, mix
+from millstream_core.tables.index import KeyIndex, Keys, Ordinals
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class ColumnSpec:
+    """One column of a training table and what a new row holds in it."""
+
+    dtype: Literal["float32", "int64"]
+    width: int
+    group: Literal["train", "serve"]
+    uniform: float = 0.0  # float32 only: new values are drawn from (-uniform, uniform)
+    fill: int = 0  # int64 only: new values
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a table by value: what a version's files hold."""
+
+    keys: Keys  # int64[n], ascending
+    columns: dict[str, NDArray[Any]]  # name -> [n, width]
+
+
+@dataclass(frozen=True)
+class TableSnapshot:
+    """Copies of everything a version needs of a table; training goes on meanwhile."""
+
+    period: int
+    slots: Ordinals
+    rows: Rows  # the written rows, or all of them for a base
+    total: int  # rows alive
+    touched: int  # rows written since the last commit
+    hashes: Hashes  # of `rows`, over the serve columns
+    digest_before: str
+    digest_after: str
+
+
+class TrainingTable:
+    """A growing table of one worker; one thread writes."""
+
+    def __init__(
+        self, columns: Mapping[str, ColumnSpec], *, seed: int, max_rows: int = 1 << 26
+    ) -> None:
+        """Start empty.
+
+        Args:
+            columns: by name.
+            seed: of the values of new rows.
+            max_rows: bound on the number of rows; only address space is set aside for them.
+        """
+        self.columns = dict(columns)
+        self.seed = seed
+        self.digest = EMPTY_STATE  # of the serve columns as last committed
+        self._index = KeyIndex(max_rows)
+        self._values = {
+            name: Arena(np.dtype(spec.dtype), spec.width, max_rows)
+            for name, spec in columns.items()
+        }
+        self._hashes = Arena(np.dtype(np.uint64), 2, max_rows)  # zeros: never committed
+        self._written = Arena(np.dtype(np.int32), 1, max_rows)
+        self._period = 1
+        self._committed = 0
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def values(self, column: str) -> NDArray[Any]:
+        """The storage of a column, [max_rows, width], indexed by slot; writers call `touch`."""
+        return self._values[column].values
+
+    def slots(self, keys: Keys) -> Ordinals:
+        """Where the rows of these keys are, int32[n]; -1 where there is none."""
+        return self._index.lookup(keys)
+
+    def admit(self, keys: Keys) -> Ordinals:
+        """Where the rows of these keys are, int32[n]; missing ones are made and initialised."""
+        before = len(self._index)
+        slots = self._index.insert(keys)
+        new = self._index.keys()[before:]
+        for name, spec in self.columns.items():
+            fresh = self._values[name].values[before : before + len(new)]
+            if spec.uniform:
+                _draw(fresh, new, np.uint64(self.seed), np.float32(spec.uniform))
+            elif spec.fill:
+                fresh[:] = spec.fill
+        self._written.values[before : before + len(new)] = self._period
+        return slots
+
+    def touch(self, slots: Ordinals) -> None:
+        """Note that these rows were written."""
+        self._written.values[slots] = self._period
+
+    def snapshot(self, *, whole: bool) -> TableSnapshot:
+        """Copy what the next version holds of this table.
+
+        Args:
+            whole: all rows, for a base; else those written since the last commit.
+        """
+        total = len(self._index)
+        is_written = self._written.values[:total, 0] > self._committed
+        slots = np.arange(total) if whole else np.nonzero(is_written)[0]
+        keys = self._index.keys()[slots]
+        order = np.argsort(keys, kind="stable")
+        slots, keys = slots[order], keys[order]
+        columns = {name: arena.values[slots] for name, arena in self._values.items()}
+        hashes = row_hashes(keys, self._serve_columns(columns))
+        period, self._period = self._period, self._period + 1
+        return TableSnapshot(
+            period=period,
+            slots=slots.astype(np.int32),
+            rows=Rows(keys, columns),
+            total=total,
+            touched=int(np.count_nonzero(is_written)),
+            hashes=hashes,
+            digest_before=self.digest,
+            digest_after=combined(self.digest, hashes, self._hashes.values[slots]),
+        )
+
+    def committed(self, snapshot: TableSnapshot) -> None:
+        """A version with this snapshot exists now: its rows no longer count as written."""
+        self._hashes.values[snapshot.slots] = snapshot.hashes
+        self.digest = snapshot.digest_after
+        self._committed = snapshot.period
+
+    def restore(self, rows: Rows) -> None:
+        """Put in rows of a committed version, oldest version first, before training starts."""
+        slots = self._index.insert(rows.keys)
+        for name, arena in self._values.items():
+            arena.values[slots] = rows.columns[name]
+        hashes = row_hashes(rows.keys, self._serve_columns(rows.columns))
+        self.digest = combined(self.digest, hashes, self._hashes.values[slots])
+        self._hashes.values[slots] = hashes
+
+    def _serve_columns(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+        return {name: columns[name] for name, spec in self.columns.items() if spec.group == "serve"}
+
+
+@njit(cache=True, nogil=True)
+def _draw(
+    rows: NDArray[np.float32], keys: NDArray[np.int64], seed: np.uint64, uniform: np.float32
+) -> None:
+    """Fill new rows from their keys alone, so that every replay draws the same."""
+    for i in range(len(keys)):
+        state = mix(np.uint64(keys[i]) ^ mix(seed + GOLDEN))
+        for j in range(rows.shape[1]):
+            state += GOLDEN
+            unit = np.float32(mix(state) >> np.uint64(40)) / np.float32(1 << 24)  # [0, 1)
+            rows[i, j] = (np.float32(2) * unit - np.float32(1)) * uniform

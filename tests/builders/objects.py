@@ -1,0 +1,67 @@
+"""Object storage in memory, held to the same contract test as the real one."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING
+
+from millstream_core.store import ObjectMissing, PreconditionFailed, Stored, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class MemoryObjects:
+    """An ObjectStore that honours conditions, and fails or lies when told to."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Stored] = {}
+        self.fail_with: StoreError | None = None  # every call raises this while set
+        self.honours_conditions = True
+        self._tags = itertools.count(1)
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Stored:
+        with self._lock:
+            self._fail()
+            if key not in self.objects:
+                raise ObjectMissing(key)
+            return self.objects[key]
+
+    def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
+        with self._lock:
+            self._fail()
+            held = self.objects.get(key)
+            if self.honours_conditions:
+                if if_absent and held is not None:
+                    raise PreconditionFailed(key)
+                if if_match is not None and (held is None or held.etag != if_match):
+                    raise PreconditionFailed(key)
+            tag = f'"{next(self._tags)}"'
+            self.objects[key] = Stored(bytes(data), tag)
+            return tag
+
+    def list(self, prefix: str) -> Iterator[str]:
+        with self._lock:
+            self._fail()
+            keys = sorted(key for key in self.objects if key.startswith(prefix))
+        return iter(keys)
+
+    def delete(self, key: str) -> None:
+        with self._lock:
+            self._fail()
+            self.objects.pop(key, None)
+
+    def damage(self, part_of_key: str, change: Callable[[bytes], bytes]) -> str:
+        """Change the bytes of the one object whose key contains this; returns its key."""
+        [key] = [key for key in self.objects if part_of_key in key]
+        held = self.objects[key]
+        self.objects[key] = Stored(change(held.data), held.etag)
+        return key
+
+    def _fail(self) -> None:
+        if self.fail_with is not None:
+            raise self.fail_with

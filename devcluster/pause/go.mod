@@ -1,0 +1,3 @@
+module millstream.dev/devcluster/pause
+
+go 1.25.0

@@ -1,0 +1,287 @@
+"""RecServing: serves one model and brings each of its versions to users in gray batches.
+
+`spec` is what a person writes. `status` holds the release (which versions replicas hold, which
+one each batch of users gets) and everything that a rollout needs to go on after the operator was
+killed; it changes only when one of these does.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from millstream_api.conditions import Condition
+from millstream_api.manifest import Sha256
+from millstream_api.release import Release
+from millstream_api.resources import (
+    Image,
+    ModelName,
+    NodeSelector,
+    Part,
+    PreciseTime,
+    Resources,
+    StatusPart,
+    StoreSpec,
+    Time,
+    Tolerations,
+    rule,
+    rules,
+)
+
+Lane = Literal["Delta", "Base"]
+Phase = Literal["Pending", "Loading", "Steady", "Shadow", "Gray", "Pinned"]
+
+HISTORY_LIMIT = 10  # promoted versions remembered, beyond those kept warm
+QUARANTINE_LIMIT = 50
+SUPERSEDED_LIMIT = 10
+
+
+class ServedModel(Part):
+    """The model that is served."""
+
+    name: ModelName
+    """Name of the model in the store: what spec.model.name of the RecTraining says, or its name."""
+
+
+class VersionPolicy(Part):
+    """Which version is served."""
+
+    pin: Annotated[int, Field(ge=0)] | None = None
+    """Serve exactly this version, at once and to everybody, until the field is taken out."""
+
+    poll_seconds: Annotated[float, Field(ge=0.2, le=300)] = 2
+    """Seconds from one look for a new version to the next."""
+
+    mode: Literal["LatestWins"] = "LatestWins"
+    """A version that arrives during a rollout waits; the newest waiting one goes next."""
+
+
+class LaneSpec(Part):
+    """How a version is brought to users, and when it is taken back."""
+
+    batches: Annotated[
+        int,
+        Field(
+            le=100,
+            json_schema_extra=rules(
+                rule(
+                    "self >= 1",
+                    "a rollout has at least one batch; write batches: 1 to bring a version to all"
+                    " users at once",
+                )
+            ),
+        ),
+    ] = 10
+    """Parts that users are divided into, by a hash of their id."""
+
+    interval_seconds: Annotated[float, Field(ge=0, le=86_400)] = 2
+    """Seconds from one batch to the next."""
+
+    min_requests: Annotated[int, Field(ge=0, le=1_000_000)] = 10
+    """Requests that the candidate must have answered before a second batch gets it."""
+
+    shadow_requests: Annotated[int, Field(ge=0, le=10_000)] = 200
+    """Recorded requests that a replica replays on the candidate before a user gets it."""
+
+    min_score_correlation: Annotated[float, Field(ge=-1, le=1)] = 0.5
+    """Least correlation of the candidate's scores with stable's on the same requests."""
+
+    max_score_shift: Annotated[float, Field(gt=0, le=100)] = 1
+    """Furthest that mean scores may move from stable's, in standard deviations of stable's."""
+
+    max_error_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of failed requests that the candidate may have above stable's."""
+
+    max_latency_ratio: Annotated[float, Field(gt=1, le=1000)] = 3
+    """How many times stable's p99 latency the candidate's may be."""
+
+
+class BaseLaneSpec(LaneSpec):
+    """How a version is brought to users that does not descend from stable, or differs in kind."""
+
+    interval_seconds: Annotated[float, Field(ge=0, le=86_400)] = 120
+    """Seconds from one batch to the next."""
+
+
+class RolloutSpec(Part):
+    """How versions come to users."""
+
+    revision_history_limit: Annotated[int, Field(ge=1, le=10)] = 3
+    """Promoted versions that replicas keep warm, stable among them: how far one can roll back."""
+
+    delta: LaneSpec = LaneSpec()
+    """For a version that descends from stable and has its architecture and transforms."""
+
+    base: BaseLaneSpec = BaseLaneSpec()
+    """For every other version."""
+
+    progress_deadline_seconds: Annotated[int, Field(ge=10, le=86_400)] = 600
+    """Seconds after which a version that replicas do not get to serve is rolled back."""
+
+
+class RecServingSpec(Part):
+    """What is asked of the operator."""
+
+    image: Image | None = None
+    """Image of the server; by default the one the operator was installed with."""
+
+    replicas: Annotated[int, Field(ge=0, le=1000)] = 2
+    """Servers; the operator never changes it, so an autoscaler may, through /scale."""
+
+    model: ServedModel
+    """The model that is served."""
+
+    store: StoreSpec
+    """Where its versions are."""
+
+    version_policy: VersionPolicy = VersionPolicy()
+    """Which version is served."""
+
+    rollout: RolloutSpec = RolloutSpec()
+    """How versions come to users."""
+
+    resources: Resources = Resources()
+    """Of one server; requests of 500m CPU and 512Mi of memory where none are named."""
+
+    node_selector: NodeSelector = Field(default_factory=dict)
+    """Labels that a server's node must have."""
+
+    tolerations: Tolerations = ()
+    """Taints that servers accept."""
+
+
+class PromotedVersion(StatusPart):
+    """A version that has been stable."""
+
+    lineage: str
+    """Line of descent it belongs to."""
+
+    version: int
+    """Its number."""
+
+    digest: Sha256
+    """SHA-256 of its manifest."""
+
+    promoted_at: Time
+    """When it became stable."""
+
+    watermark: Time | None = None
+    """Time of the newest event it has learned."""
+
+
+class QuarantinedVersion(StatusPart):
+    """A version that was taken back and is not tried again, nor is what descends from it."""
+
+    version: int
+    """Its number."""
+
+    digest: Sha256
+    """SHA-256 of its manifest."""
+
+    reason: str
+    """Why, as one word."""
+
+    message: Annotated[str, Field(max_length=1024)] = ""
+    """Why, as a sentence."""
+
+    at: Time
+    """When."""
+
+
+class SupersededVersion(StatusPart):
+    """A version that was passed over because a newer one was there."""
+
+    version: int
+    """Its number."""
+
+    digest: Sha256
+    """SHA-256 of its manifest."""
+
+    at: Time
+    """When."""
+
+
+class RolloutStatus(StatusPart):
+    """A rollout under way."""
+
+    lane: Lane
+    """Which part of spec.rollout it follows."""
+
+    started_at: PreciseTime
+    """When the candidate became candidate."""
+
+    advanced_at: PreciseTime
+    """When a batch was last added (or the candidate became candidate)."""
+
+    waiting_for: str = ""
+    """Reason why no batch is added though one is due."""
+
+    waiting_since: PreciseTime
+    """Since when that is the reason."""
+
+    restarts: int = 0
+    """Restarts of the replicas' containers when it began."""
+
+    watermark: Time | None = None
+    """Time of the newest event that the candidate has learned."""
+
+
+class RecServingStatus(StatusPart):
+    """What the operator found and decided; written by nobody else."""
+
+    observed_generation: int = 0
+    """The metadata.generation that this status is about."""
+
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """What holds and what does not."""
+
+    phase: Phase = "Pending"
+    """Where the rollout is, as `kubectl get` prints it."""
+
+    release: Release | None = None
+    """Which versions replicas hold, and which one each batch of users gets."""
+
+    rollout: RolloutStatus | None = None
+    """The rollout under way."""
+
+    stable_version: int | None = None
+    """The version that all users get, but for the batches of the candidate."""
+
+    candidate_version: int | None = None
+    """The version that is being brought to users."""
+
+    pending_version: int | None = None
+    """The newest version waiting for the rollout to end."""
+
+    batch: str = "-"
+    """Batches that get the candidate, of all, as `kubectl get` prints them."""
+
+    watermark: Time | None = None
+    """Time of the newest event that stable has learned."""
+
+    history: tuple[PromotedVersion, ...] = Field(default=(), max_length=HISTORY_LIMIT)
+    """Versions that have been stable, newest first, the present one among them."""
+
+    quarantined: tuple[QuarantinedVersion, ...] = Field(default=(), max_length=QUARANTINE_LIMIT)
+    """Versions that are not tried again, newest first."""
+
+    superseded: tuple[SupersededVersion, ...] = Field(default=(), max_length=SUPERSEDED_LIMIT)
+    """Versions passed over, newest first."""
+
+    announced: str = ""
+    """Digest of what the channel `stable` in the store was last told."""
+
+    replicas: int = 0
+    """Servers there are."""
+
+    ready_replicas: int = 0
+    """Servers that serve."""
+
+    selector: str = ""
+    """Label selector of the servers' pods, for /scale."""
+
+    servers: str = ""
+    """Servers that serve and servers asked for, as `kubectl get` prints them."""

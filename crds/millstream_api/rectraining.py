@@ -1,0 +1,272 @@
+"""RecTraining: trains one model continuously on a stream of events and publishes its versions.
+
+`spec` is what a person writes; `status` is what the operator found, without a value that ticks:
+a quiet object does not change.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from millstream_api.conditions import Condition
+from millstream_api.resources import (
+    Image,
+    ModelName,
+    NodeSelector,
+    Part,
+    Resources,
+    StatusPart,
+    StoreSpec,
+    Time,
+    Tolerations,
+    rule,
+    rules,
+)
+
+
+class ElasticPolicy(Part):
+    """How many workers may take part. This version trains with minReplicas workers."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "self.minReplicas <= self.maxReplicas",
+                "minReplicas is at most maxReplicas: lower minReplicas or raise maxReplicas",
+                ".minReplicas",
+            ),
+            rule(
+                "self.minReplicas <= 1",
+                "more than one worker is not available in this version: write minReplicas: 1;"
+                " maxReplicas may already be larger",
+                ".minReplicas",
+            ),
+        )
+    )
+
+    min_replicas: Annotated[int, Field(ge=1, le=1024)] = 1
+    """Workers without which training waits."""
+
+    max_replicas: Annotated[int, Field(ge=1, le=1024)]
+    """Workers that are never exceeded."""
+
+
+class ModelSpec(Part):
+    """The model and how it begins. A change of anything but the name begins a new lineage."""
+
+    name: ModelName | None = None
+    """Name of the model in the store; by default the name of the object."""
+
+    architecture: Literal["DIN"] = "DIN"
+    """What the dense part computes."""
+
+    embedding_dim: Annotated[int, Field(ge=4, le=512, multiple_of=4)] = 64
+    """Numbers in one embedding; a multiple of 4."""
+
+    history_length: Annotated[int, Field(ge=1, le=1000)] = 50
+    """Items of a user's past that the model sees."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Seed of everything random at the beginning."""
+
+
+class SyntheticSpec(Part):
+    """Events from a seeded generator: Zipf users and items, a taste that drifts, new items."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Seed of the generator."""
+
+    users: Annotated[int, Field(ge=1, le=100_000_000)] = 2000
+    """How many users there are."""
+
+    items: Annotated[int, Field(ge=1, le=100_000_000)] = 1000
+    """How many items there are at the beginning."""
+
+    events_per_second: Annotated[float, Field(gt=0, le=1_000_000)] = 200
+    """Events in a second."""
+
+    drift_per_hour: Annotated[float, Field(ge=0, le=1000)] = 1
+    """How far the users' taste turns in an hour, in radians."""
+
+    new_items_per_hour: Annotated[float, Field(ge=0, le=1_000_000)] = 60
+    """Items that come up in an hour."""
+
+    start_time: Time | None = None
+    """Time of the first event; by default the object's creation."""
+
+
+class MovielensSpec(Part):
+    """The 100,000 timestamped ratings of MovieLens 100K, replayed in their order."""
+
+    speed: Annotated[float, Field(gt=0, le=1_000_000_000)] = 50_000
+    """Seconds of the recording in one second."""
+
+    start_time: Time | None = None
+    """When the first rating is replayed; by default the object's creation."""
+
+
+class SourceSpec(Part):
+    """Where the events come from: exactly one source."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "[has(self.synthetic), has(self.movielens)].filter(named, named).size() == 1",
+                "name exactly one source, for example source: {synthetic: {}}; there are"
+                " synthetic and movielens",
+            )
+        )
+    )
+
+    synthetic: SyntheticSpec | None = None
+    """The seeded generator."""
+
+    movielens: MovielensSpec | None = None
+    """The recorded ratings."""
+
+
+class OptimizerSpec(Part):
+    """How fast the model learns."""
+
+    sparse_learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.05
+    """Of the embeddings (row-wise Adagrad)."""
+
+    dense_learning_rate: Annotated[float, Field(gt=0, le=10)] = 0.001
+    """Of the dense part (Adam)."""
+
+
+class PublishSpec(Part):
+    """When versions are published."""
+
+    interval_seconds: Annotated[float, Field(ge=1, le=86_400)] = 30
+    """Seconds from one version to the next."""
+
+    base_every: Annotated[int, Field(ge=1, le=1000)] = 20
+    """Versions from one base to the next; those between are deltas."""
+
+
+class RecTrainingSpec(Part):
+    """What is asked of the operator."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "!(has(self.replicas) && has(self.elasticPolicy))",
+                "write either replicas or elasticPolicy, not both; with neither there is one"
+                " worker",
+            )
+        )
+    )
+
+    image: Image | None = None
+    """Image of the trainer; by default the one the operator was installed with."""
+
+    suspend: bool = False
+    """Stops the workers; the versions published stay, and training goes on from the newest."""
+
+    replicas: (
+        Annotated[
+            int,
+            Field(
+                le=1024,
+                json_schema_extra=rules(
+                    rule("self >= 1", "write replicas: 1, or suspend: true to stop training"),
+                    rule(
+                        "self <= 1",
+                        "more than one worker is not available in this version: write replicas: 1",
+                    ),
+                ),
+            ),
+        ]
+        | None
+    ) = None
+    """A fixed number of workers."""
+
+    elastic_policy: ElasticPolicy | None = None
+    """A range of workers."""
+
+    model: ModelSpec = ModelSpec()
+    """The model that is trained."""
+
+    source: SourceSpec
+    """Where the events come from."""
+
+    batch_size: Annotated[int, Field(ge=1, le=65_536)] = 256
+    """Events in one step of training."""
+
+    optimizer: OptimizerSpec = OptimizerSpec()
+    """How fast the model learns."""
+
+    publish: PublishSpec = PublishSpec()
+    """When versions are published."""
+
+    store: StoreSpec
+    """Where versions are published to."""
+
+    resources: Resources = Resources()
+    """Of one worker; requests of 500m CPU and 1Gi of memory where none are named."""
+
+    node_selector: NodeSelector = Field(default_factory=dict)
+    """Labels that a worker's node must have."""
+
+    tolerations: Tolerations = ()
+    """Taints that workers accept."""
+
+
+class ValidationStatus(StatusPart):
+    """How well events were predicted before they were learned from, at the newest version."""
+
+    auc: float | None = None
+    """Area under the ROC curve over the sliding window."""
+
+    log_loss: float | None = None
+    """Logarithmic loss over the sliding window."""
+
+
+class RecTrainingStatus(StatusPart):
+    """What the operator found; written by nobody else."""
+
+    observed_generation: int = 0
+    """The metadata.generation that this status is about."""
+
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        max_length=16,
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
+    )
+    """What holds and what does not."""
+
+    replicas: int = 0
+    """Workers there are."""
+
+    ready_replicas: int = 0
+    """Workers that train."""
+
+    selector: str = ""
+    """Label selector of the workers' pods, for /scale."""
+
+    workers: str = ""
+    """Workers that train and workers asked for, as `kubectl get` prints them."""
+
+    utilization: str = "-"
+    """Share of the time that workers compute, in coarse steps so that it does not tick."""
+
+    lag: str = "-"
+    """Age of the oldest event not yet learned, in coarse steps so that it does not tick."""
+
+    model: str = ""
+    """Name of the model in the store."""
+
+    lineage: str = ""
+    """Line of descent that versions are published to."""
+
+    version: int | None = None
+    """Newest version published."""
+
+    published_at: Time | None = None
+    """When it was published."""
+
+    watermark: Time | None = None
+    """Time of the newest event that the newest version has learned."""
+
+    validation: ValidationStatus | None = None
+    """How good the newest version is."""

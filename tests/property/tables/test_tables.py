@@ -1,0 +1,175 @@
+"""Tables against plain dictionaries: whatever is done to them, they answer the same."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from millstream_api.manifest import Column
+from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
+from millstream_core.tables.index import KeyIndex
+from millstream_core.tables.training import ColumnSpec, Rows, TrainingTable
+from millstream_core.tables.versioned import TableVersion, VersionedTable
+
+WIDTH = 3
+# Few distinct keys make collisions of every kind likely; the extremes are keys like any other.
+KEYS = st.one_of(st.integers(-5, 30), st.sampled_from([-(2**63), 2**63 - 1]))
+ROWS = st.dictionaries(KEYS, st.integers(0, 3), max_size=20)
+NO_KEYS = np.empty(0, np.int64)
+
+settings.register_profile("tables", deadline=None, max_examples=150)
+settings.load_profile("tables")
+
+
+def as_arrays(rows: dict[int, int]) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float32]]]:
+    keys = np.array(sorted(rows), np.int64)
+    values = np.array([rows[int(key)] for key in keys], np.float32)
+    return keys, {"rows": np.repeat(values[:, None], WIDTH, axis=1)}
+
+
+def content(version: TableVersion, keys: set[int]) -> dict[int, int]:
+    ordered = np.array(sorted(keys), np.int64)
+    slots = version.slots(ordered)
+    rows = version.gather("rows", ordered)
+    return {
+        int(key): int(row[0])
+        for key, slot, row in zip(ordered, slots, rows, strict=True)
+        if slot >= 0
+    }
+
+
+@given(st.lists(st.lists(KEYS, max_size=30), max_size=10))
+def test_index_hands_out_ordinals_like_a_dict(batches: list[list[int]]) -> None:
+    index, model = KeyIndex(), dict[int, int]()
+    for batch in batches:
+        ordinals = index.insert(np.array(batch, np.int64))
+        for key in batch:
+            model.setdefault(key, len(model))
+        assert ordinals.tolist() == [model[key] for key in batch]
+    assert index.keys().tolist() == list(model)
+    asked = np.array([*model, 1234567], np.int64)
+    assert index.lookup(asked).tolist() == [*model.values(), -1]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 4), ROWS, st.sets(KEYS, max_size=5), st.booleans(), st.booleans()),
+        min_size=1,
+        max_size=12,
+    )
+)
+def test_versions_share_rows_and_never_disturb_each_other(
+    steps: list[tuple[int, dict[int, int], set[int], bool, bool]],
+) -> None:
+    """R21: loads from any held version, drops of any other, and reuse of what became free."""
+    table = VersionedTable({"rows": Column(dtype="float32", width=WIDTH, group="serve")})
+    held: list[tuple[TableVersion, dict[int, int]]] = []
+    seen: set[int] = set()
+    for which, rows, gone, whole, drop in steps:
+        parent, before = held[which % len(held)] if held else (None, {})
+        left = gone - rows.keys()
+        keys, columns = as_arrays(rows)
+        version = table.load(parent, keys, columns, np.array(sorted(left), np.int64), whole=whole)
+        carried = {} if whole else {key: row for key, row in before.items() if key not in left}
+        held.append((version, carried | rows))
+        seen |= rows.keys() | gone
+        if drop and len(held) > 1:
+            del held[which % len(held)]
+        del parent, version
+        table.collect()
+        for kept, expected in held:
+            assert content(kept, seen) == expected
+            assert kept.rows == len(expected)
+            every_key, every_row = as_arrays(expected)
+            none = np.zeros((0, 2), np.uint64)
+            assert kept.digest == combined(EMPTY_STATE, row_hashes(every_key, every_row), none)
+
+
+@given(ROWS, st.randoms(use_true_random=False))
+def test_state_digest_ignores_order_and_sees_every_change(rows: dict[int, int], rng) -> None:
+    """R15: a row lost, doubled or altered shows."""
+    none = np.zeros((0, 2), np.uint64)
+    keys, columns = as_arrays(rows)
+    state = combined(EMPTY_STATE, row_hashes(keys, columns), none)
+    order = list(range(len(keys)))
+    rng.shuffle(order)
+    shuffled = row_hashes(keys[order], {"rows": columns["rows"][order]})
+    assert combined(EMPTY_STATE, shuffled, none) == state
+    if len(keys):
+        hashes = row_hashes(keys, columns)
+        assert combined(EMPTY_STATE, hashes[1:], none) != state, "a lost row"
+        assert combined(state, hashes[:1], none) != state, "a doubled row"
+        columns["rows"][0, -1] += 1
+        assert combined(EMPTY_STATE, row_hashes(keys, columns), none) != state, "an altered row"
+
+
+def make_table() -> TrainingTable:
+    return TrainingTable(
+        {
+            "rows": ColumnSpec(dtype="float32", width=WIDTH, group="serve", uniform=0.5),
+            "accumulator": ColumnSpec(dtype="float32", width=1, group="train"),
+        },
+        seed=7,
+    )
+
+
+@given(st.lists(st.tuples(st.sets(KEYS, max_size=10), st.booleans()), max_size=12))
+def test_published_deltas_add_up_to_the_table_whatever_fails(
+    steps: list[tuple[set[int], bool]],
+) -> None:
+    """R5: rows stay in the next delta until a version that holds them is committed."""
+    table, reader = make_table(), make_table()
+    for number, (keys, succeeds) in enumerate(steps):
+        batch = np.array(sorted(keys), np.int64)
+        slots = table.admit(batch)
+        table.values("rows")[slots] += number
+        table.values("accumulator")[slots] += 1
+        table.touch(slots)
+        snapshot = table.snapshot(whole=False)
+        if succeeds:
+            assert snapshot.digest_before == reader.digest
+            reader.restore(snapshot.rows)
+            table.committed(snapshot)
+            assert reader.digest == table.digest == snapshot.digest_after
+    last = table.snapshot(whole=False)
+    reader.restore(last.rows)
+    mine, theirs = table.snapshot(whole=True), reader.snapshot(whole=True)
+    assert mine.rows.keys.tolist() == theirs.rows.keys.tolist()
+    for column in ("rows", "accumulator"):
+        assert np.array_equal(mine.rows.columns[column], theirs.rows.columns[column])
+    assert mine.digest_after == theirs.digest_after
+
+
+@given(st.sets(KEYS, min_size=1, max_size=20))
+def test_new_rows_depend_on_key_and_seed_alone(keys: set[int]) -> None:
+    """R9: admitted in any order, in any batches, a key starts with the same values."""
+    ordered = np.array(sorted(keys), np.int64)
+    together, apart = make_table(), make_table()
+    together.admit(ordered)
+    for key in reversed(ordered):
+        apart.admit(np.array([key]))
+    for key in ordered:
+        ours = together.values("rows")[together.slots(np.array([key]))]
+        theirs = apart.values("rows")[apart.slots(np.array([key]))]
+        assert np.array_equal(ours, theirs)
+        assert np.all(np.abs(ours) < 0.5)
+
+
+def test_rows_written_while_a_snapshot_uploads_go_into_the_next_one() -> None:
+    table = make_table()
+    table.admit(np.array([1, 2]))
+    uploading = table.snapshot(whole=False)
+    slots = table.slots(np.array([2]))
+    table.values("rows")[slots] = 9
+    table.touch(slots)
+    table.committed(uploading)
+    assert table.snapshot(whole=False).rows.keys.tolist() == [2]
+
+
+def test_restored_rows_are_not_published_again() -> None:
+    table = make_table()
+    ones = np.ones((1, WIDTH), np.float32)
+    table.restore(Rows(np.array([5]), {"rows": ones, "accumulator": ones[:, :1]}))
+    assert table.snapshot(whole=False).rows.keys.tolist() == []

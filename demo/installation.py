@@ -1,0 +1,165 @@
+"""Cluster, images, chart and examples: what a person would type, typed for them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from millstream_api.settings import StoreSettings
+from millstream_core.store import S3ObjectStore
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+LOGS: Final = ROOT / "build" / "demo"
+NAMESPACE: Final = "shop"
+SYSTEM_NAMESPACE: Final = "millstream-system"
+PROGRAMS: Final = ("operator", "serving", "trainer")
+BUCKET: Final = "models"
+SECRET: Final = "s3-credentials"  # noqa: S105 - its name
+
+
+class InstallationError(Exception):
+    """A step failed; the message is for the person at the terminal."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """A cluster with everything on it."""
+
+    kubeconfig: Path
+    environment: dict[str, str]  # with kubectl and helm on the path
+    s3_url: str
+    access_key: str
+    secret_key: str
+
+    def objects(self) -> S3ObjectStore:
+        """The bucket of the models, as reached from here."""
+        where = StoreSettings(endpoint=self.s3_url, bucket=BUCKET)
+        return S3ObjectStore(where, access_key=self.access_key, secret_key=self.secret_key)
+
+    def kubectl(self, *words: str, stdin: str | None = None) -> str:
+        """Run kubectl and return what it printed."""
+        return run(["kubectl", *words], self.environment, stdin=stdin)
+
+    def service_url(self, name: str) -> str:
+        """Where a Service of the demo's namespace is reached from this machine."""
+        found = json.loads(self.kubectl("-n", NAMESPACE, "get", "service", name, "-o", "json"))
+        return f"http://{found['spec']['clusterIP']}:{found['spec']['ports'][0]['port']}"
+
+
+def bring_up_cluster() -> Installation:
+    """Start the local cluster, or find it running."""
+    devcluster("up", quiet=False)
+    status: dict[str, Any] = json.loads(devcluster("status", "--json"))
+    environment = os.environ | {
+        "KUBECONFIG": status["kubeconfig"],
+        "PATH": f"{devcluster('tools').strip()}{os.pathsep}{os.environ['PATH']}",
+    }
+    secret = json.loads(
+        run(["kubectl", "-n", "devcluster", "get", "secret", SECRET, "-o", "json"], environment)
+    )
+    keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
+    return Installation(
+        kubeconfig=Path(status["kubeconfig"]),
+        environment=environment,
+        s3_url=status["s3"],
+        access_key=keys["AWS_ACCESS_KEY_ID"],
+        secret_key=keys["AWS_SECRET_ACCESS_KEY"],
+    )
+
+
+def load_images() -> None:
+    """Build the three images from this checkout and load them into the cluster."""
+    for program in PROGRAMS:
+        containerfile = f"images/{program}/Containerfile"
+        devcluster("load-image", image(program), "--file", containerfile, quiet=False)
+
+
+def image(program: str) -> str:
+    """The name of a program's image in the cluster."""
+    return f"localhost/millstream-{program}:demo"
+
+
+def start_afresh(installation: Installation) -> None:
+    """Remove what an earlier run left: its objects and its versions."""
+    installation.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+    objects = installation.objects()
+    for key in list(objects.list("shop/")):
+        objects.delete(key)
+
+
+def install_chart(installation: Installation) -> None:
+    """`helm install`, or upgrade, and wait until the operator is ready."""
+    names = {"operator": "operator", "serving": "server", "trainer": "trainer"}
+    images = [f"images.{names[program]}={image(program)}" for program in PROGRAMS]
+    words = ["helm", "upgrade", "--install", "millstream", str(ROOT / "charts" / "millstream")]
+    words += ["--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"]
+    run([*words, "--set", ",".join(images)], installation.environment)
+    # An image of the same name may hold newer code.
+    installation.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "restart", "deployment")
+    installation.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment", "--timeout=90s")
+
+
+def apply_examples(installation: Installation) -> None:
+    """A namespace that enforces the restricted standard, the credentials, both objects."""
+    namespace = {
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {
+            "name": NAMESPACE,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        },
+    }
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {"name": SECRET, "namespace": NAMESPACE},
+        "stringData": {
+            "AWS_ACCESS_KEY_ID": installation.access_key,
+            "AWS_SECRET_ACCESS_KEY": installation.secret_key,
+        },
+    }
+    installation.kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+    installation.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
+    for example in ("rectraining.yaml", "recserving.yaml"):
+        installation.kubectl("-n", NAMESPACE, "apply", "-f", str(ROOT / "examples" / example))
+
+
+def devcluster(*words: str, quiet: bool = True) -> str:
+    """Run the cluster's launcher; its progress goes to the terminal unless quiet."""
+    command = [sys.executable, "-m", "devcluster", *words]
+    if quiet:
+        return run(command, dict(os.environ))
+    done = subprocess.run(command, cwd=ROOT, check=False)
+    if done.returncode:
+        raise InstallationError(f"python -m devcluster {' '.join(words)} failed")
+    return ""
+
+
+def run(command: Sequence[str], environment: dict[str, str], stdin: str | None = None) -> str:
+    """Run a program to its end and return what it printed.
+
+    Raises:
+        InstallationError: it failed, with what it said.
+    """
+    done = subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environment,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=600,
+    )
+    if done.returncode:
+        raise InstallationError(f"{' '.join(command[:6])} … failed: {done.stderr.strip()[-800:]}")
+    return done.stdout

@@ -1,0 +1,1 @@
+"""Scoring: kernels over plain arrays, and the immutable versions that they score with."""

@@ -1,0 +1,138 @@
+"""The dense weights of a DIN (Zhou et al., Deep Interest Network, KDD 2018), laid out for scoring.
+
+The first attention layer sees concat(q, k, q − k, q ∘ k). With its weights cut into the same four
+parts it equals (W1 + W3) q + (W2 − W3) k + W4 (q ∘ k): one product per candidate, one per history
+item and only one per pair, a quarter of the work. The head's first layer is cut alike, so the
+user's part is computed once per request. Widths are padded with zeros to whole tiles.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millstream_serving.engine.tiles import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from millstream_api.manifest import Architecture
+
+Matrix = NDArray[np.float32]
+Vector = NDArray[np.float32]
+
+
+class Weights(NamedTuple):
+    """All matrices are [inputs, outputs], C-contiguous; d is the embedding width."""
+
+    query: Matrix  # [d, A1]  W1 + W3
+    key: Matrix  # [d, A1]    W2 - W3
+    product: Matrix  # [d, A1]  W4
+    attention_bias: Vector  # [A1]
+    attention_hidden: Matrix  # [A1, A2]
+    attention_hidden_bias: Vector  # [A2]
+    attention_out: Vector  # [A2]
+    attention_out_bias: np.float32
+    head_user: Matrix  # [d, H1]
+    head_item: Matrix  # [d, H1]
+    head_interest: Matrix  # [d, H1]
+    head_bias: Vector  # [H1]
+    head_hidden: Matrix  # [H1, H2]
+    head_hidden_bias: Vector  # [H2]
+    head_out: Vector  # [H2]
+    head_out_bias: np.float32
+
+
+class UnknownArchitecture(ValueError):  # noqa: N818 - named for what is wrong
+    """This program has no kernel for the model that a manifest describes."""
+
+
+class MisshapenWeights(ValueError):  # noqa: N818
+    """Dense weights do not have the shapes that their architecture gives them."""
+
+
+def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
+    """The shape of every dense weight, as torch lays it out: [outputs, inputs].
+
+    Raises:
+        UnknownArchitecture: not a DIN with two hidden layers in each part.
+    """
+    if (
+        architecture.name != "DIN"
+        or len(architecture.attention) != 2
+        or len(architecture.head) != 2
+    ):
+        raise UnknownArchitecture(
+            f"this server scores DIN with two hidden layers in attention and head, not "
+            f"{architecture.name} with {list(architecture.attention)} and {list(architecture.head)}"
+        )
+    width = architecture.embedding_dim
+    layers = {
+        "attention": (4 * width, *architecture.attention, 1),
+        "head": (3 * width, *architecture.head, 1),
+    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    for part, sizes in layers.items():
+        for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
+            shapes[f"{part}.{layer}.weight"] = (outputs, inputs)
+            shapes[f"{part}.{layer}.bias"] = (outputs,)
+    return shapes
+
+
+def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> Weights:
+    """Lay out the dense weights of a version for the kernel.
+
+    Args:
+        architecture: from the manifest.
+        dense: float32 arrays by torch name; others beside them are not looked at.
+
+    Raises:
+        UnknownArchitecture: there is no kernel for it.
+        MisshapenWeights: a weight is missing, or of another shape or type.
+    """
+    for name, shape in shapes_of(architecture).items():
+        found = dense.get(name)
+        if found is None or found.shape != shape or found.dtype != np.float32:
+            described = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
+            raise MisshapenWeights(f"{name} must be float32{list(shape)} and is {described}")
+    w1, w2, w3, w4 = np.split(dense["attention.0.weight"], 4, axis=1)
+    user, item, interest = np.split(dense["head.0.weight"], 3, axis=1)
+    return Weights(
+        query=_matrix(w1 + w3),
+        key=_matrix(w2 - w3),
+        product=_matrix(w4),
+        attention_bias=_vector(dense["attention.0.bias"]),
+        attention_hidden=_matrix(dense["attention.1.weight"], pad_inputs=True),
+        attention_hidden_bias=_vector(dense["attention.1.bias"]),
+        attention_out=_vector(dense["attention.2.weight"][0]),
+        attention_out_bias=dense["attention.2.bias"][0],
+        head_user=_matrix(user),
+        head_item=_matrix(item),
+        head_interest=_matrix(interest),
+        head_bias=_vector(dense["head.0.bias"]),
+        head_hidden=_matrix(dense["head.1.weight"], pad_inputs=True),
+        head_hidden_bias=_vector(dense["head.1.bias"]),
+        head_out=_vector(dense["head.2.weight"][0]),
+        head_out_bias=dense["head.2.bias"][0],
+    )
+
+
+def _padded(width: int) -> int:
+    return -(-width // COLUMNS) * COLUMNS
+
+
+def _matrix(weight: NDArray[np.float32], *, pad_inputs: bool = False) -> Matrix:
+    """[outputs, inputs] as [inputs, outputs], outputs (and inputs, after a layer) padded."""
+    outputs, inputs = weight.shape
+    matrix = np.zeros((_padded(inputs) if pad_inputs else inputs, _padded(outputs)), np.float32)
+    matrix[:inputs, :outputs] = weight.T
+    return matrix
+
+
+def _vector(weight: NDArray[np.float32]) -> Vector:
+    vector = np.zeros(_padded(len(weight)), np.float32)
+    vector[: len(weight)] = weight
+    return vector

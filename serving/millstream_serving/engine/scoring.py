@@ -1,0 +1,184 @@
+"""The forward pass of DIN over rows that stay where they are: in the arenas of the tables.
+
+One call scores one request without the GIL and without allocating: rows are gathered by slot into
+scratch of the calling thread, candidates go through in blocks that fit the first-level cache.
+
+Letters: N candidates, T history items (at most L), d embedding width, A1 A2 H1 H2 padded widths of
+the hidden layers, C candidates of a block.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from millstream_serving.engine.tiles import accumulate
+
+if TYPE_CHECKING:
+    from millstream_serving.engine.networks import Matrix, Vector, Weights
+
+Slots = NDArray[np.int32]
+
+BLOCK: Final = 16  # candidates scored together
+
+
+class Scratch(NamedTuple):
+    """Memory of one scoring thread, for weights of one shape."""
+
+    candidates: Matrix  # [C, d]
+    queries: Matrix  # [C, A1]
+    interests: Matrix  # [C, d]
+    head_first: Matrix  # [C, H1]
+    head_second: Matrix  # [C, H2]
+    user: Matrix  # [1, d]
+    user_part: Matrix  # [1, H1]
+    history: Matrix  # [L, d]
+    keys: Matrix  # [L, A1]
+    products: Matrix  # [L, d]
+    pairs_first: Matrix  # [L, A1]
+    pairs_second: Matrix  # [L, A2]
+    attention: Vector  # [L]
+
+
+def scratch_for(weights: Weights, history_length: int) -> Scratch:
+    """Scratch for scoring with these weights and histories of at most this length."""
+    width, a1 = weights.query.shape
+    a2, h1, h2 = len(weights.attention_out), len(weights.head_bias), len(weights.head_out)
+    longest = history_length
+
+    def matrix(rows: int, columns: int) -> Matrix:
+        return np.zeros((rows, columns), np.float32)
+
+    return Scratch(
+        candidates=matrix(BLOCK, width),
+        queries=matrix(BLOCK, a1),
+        interests=matrix(BLOCK, width),
+        head_first=matrix(BLOCK, h1),
+        head_second=matrix(BLOCK, h2),
+        user=matrix(1, width),
+        user_part=matrix(1, h1),
+        history=matrix(longest, width),
+        keys=matrix(longest, a1),
+        products=matrix(longest, width),
+        pairs_first=matrix(longest, a1),
+        pairs_second=matrix(longest, a2),
+        attention=np.zeros(longest, np.float32),
+    )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gather(values: Matrix, slots: Slots, start: int, count: int, out: Matrix) -> None:
+    for i in range(count):
+        slot = slots[start + i]
+        if slot < 0:
+            out[i, :] = np.float32(0.0)
+        else:
+            out[i, :] = values[slot, :]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _fill(out: Matrix, rows: int, row: Vector) -> None:
+    for i in range(rows):
+        out[i, :] = row
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _rectify(values: Matrix, rows: int) -> None:
+    """ReLU that lets NaN through: what is not a number must show in the score."""
+    for i in range(rows):
+        for j in range(values.shape[1]):
+            value = values[i, j]
+            values[i, j] = np.float32(0.0) if value < np.float32(0.0) else value  # noqa: FURB136 - max() may drop NaN
+
+
+# Reassociation alone lets the sum be vectorised; full fastmath would assume NaN away.
+@njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
+def _dot(left: Vector, right: Vector) -> np.float32:
+    total = np.float32(0.0)
+    for i in range(len(left)):
+        total += left[i] * right[i]
+    return total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _attend(w: Weights, s: Scratch, candidate: int, count: int) -> None:
+    """interests[candidate] = the history, weighted by what this candidate makes of it."""
+    for t in range(count):
+        for j in range(s.history.shape[1]):
+            s.products[t, j] = s.candidates[candidate, j] * s.history[t, j]
+        for j in range(s.keys.shape[1]):
+            s.pairs_first[t, j] = s.queries[candidate, j] + s.keys[t, j]
+    accumulate(s.products, count, w.product, s.pairs_first)
+    _rectify(s.pairs_first, count)
+    _fill(s.pairs_second, count, w.attention_hidden_bias)
+    accumulate(s.pairs_first, count, w.attention_hidden, s.pairs_second)
+    _rectify(s.pairs_second, count)
+
+    highest = np.float32(-np.inf)
+    for t in range(count):
+        s.attention[t] = _dot(s.pairs_second[t], w.attention_out) + w.attention_out_bias
+        highest = max(highest, s.attention[t])
+    total = np.float32(0.0)
+    for t in range(count):
+        s.attention[t] = np.exp(s.attention[t] - highest)
+        total += s.attention[t]
+    s.interests[candidate, :] = np.float32(0.0)
+    for t in range(count):
+        share = s.attention[t] / total
+        for j in range(s.history.shape[1]):
+            s.interests[candidate, j] += share * s.history[t, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def score(
+    weights: Weights,
+    user_rows: Matrix,
+    user_slots: Slots,
+    item_rows: Matrix,
+    item_slots: Slots,
+    history_slots: Slots,
+    scratch: Scratch,
+    logits: Vector,
+) -> None:
+    """Logits of one user's candidates; a slot of -1 reads as a row of zeros.
+
+    Args:
+        weights: of the version.
+        user_rows: float32[any, d], the storage of the user table.
+        user_slots: int32[1], where the user's row is.
+        item_rows: float32[any, d], the storage of the item table.
+        item_slots: int32[N], the candidates.
+        history_slots: int32[T], the history without its filler, oldest first, T <= L.
+        scratch: of the calling thread, made for these weights.
+        logits: float32[N], written.
+    """
+    w, s = weights, scratch
+    count = len(history_slots)
+    _gather(user_rows, user_slots, 0, 1, s.user)
+    _fill(s.user_part, 1, w.head_bias)
+    accumulate(s.user, 1, w.head_user, s.user_part)
+    _gather(item_rows, history_slots, 0, count, s.history)
+    s.keys[:count, :] = np.float32(0.0)
+    accumulate(s.history, count, w.key, s.keys)
+
+    for start in range(0, len(item_slots), BLOCK):
+        block = min(BLOCK, len(item_slots) - start)
+        _gather(item_rows, item_slots, start, block, s.candidates)
+        _fill(s.queries, block, w.attention_bias)
+        accumulate(s.candidates, block, w.query, s.queries)
+        s.interests[:block, :] = np.float32(0.0)
+        if count > 0:
+            for candidate in range(block):
+                _attend(w, s, candidate, count)
+        _fill(s.head_first, block, s.user_part[0])
+        accumulate(s.candidates, block, w.head_item, s.head_first)
+        accumulate(s.interests, block, w.head_interest, s.head_first)
+        _rectify(s.head_first, block)
+        _fill(s.head_second, block, w.head_hidden_bias)
+        accumulate(s.head_first, block, w.head_hidden, s.head_second)
+        _rectify(s.head_second, block)
+        for candidate in range(block):
+            logits[start + candidate] = _dot(s.head_second[candidate], w.head_out) + w.head_out_bias

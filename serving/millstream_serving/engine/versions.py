@@ -1,0 +1,93 @@
+"""One version of a model in memory: immutable, and whole.
+
+A request takes one of these and asks it for everything: rows, dense weights, histories and
+candidates. Holding the reference keeps the rows (see millstream_core.tables.versioned), so a
+version goes when the last request that used it is done, and no answer can mix two.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from millstream_core.features import PAD
+from millstream_serving.engine.scoring import Scratch, score, scratch_for
+
+if TYPE_CHECKING:
+    from millstream_api.manifest import Manifest, VersionRef
+    from millstream_core.tables.versioned import TableVersion
+    from millstream_serving.engine.networks import Weights
+
+Keys = NDArray[np.int64]
+
+
+class ScratchPad:
+    """The scratch memory of one thread; made anew when weights of another shape come by."""
+
+    def __init__(self) -> None:
+        self._shape: tuple[int, ...] = ()
+        self._scratch: Scratch | None = None
+
+    def fit(self, weights: Weights, history_length: int) -> Scratch:
+        """Scratch that fits these weights."""
+        shape = (*weights.query.shape, *weights.head_hidden.shape, history_length)
+        if self._scratch is None or shape != self._shape:
+            self._shape, self._scratch = shape, scratch_for(weights, history_length)
+        return self._scratch
+
+
+@dataclass(frozen=True, eq=False)
+class ModelVersion:
+    """Everything that answering with one version needs."""
+
+    ref: VersionRef
+    manifest: Manifest
+    weights: Weights
+    tables: dict[str, TableVersion]
+    popular: Keys  # [<= 200], most clicked lately, best first
+    newest: Keys  # [<= 50], newest items
+    loaded_at: float = field(default=0.0, compare=False)  # Unix seconds
+
+    def logits(
+        self, user: int | None, items: Keys, history: Keys, pad: ScratchPad
+    ) -> NDArray[np.float32]:
+        """Score candidates for a user.
+
+        Args:
+            user: key of the user; None or without a row reads as zeros.
+            items: int64[N], keys of the candidates.
+            history: int64[any], keys of clicked items, oldest first; the last L are used.
+            pad: of the calling thread.
+
+        Returns:
+            float32[N]; sigmoid makes probabilities of them.
+        """
+        length = self.manifest.architecture.history_length
+        seen = history[history != PAD][-length:]
+        users, rows = self.tables["user"], self.tables["item"]
+        user_slots = (
+            np.full(1, -1, np.int32) if user is None else users.slots(np.array([user], np.int64))
+        )
+        logits = np.empty(len(items), np.float32)
+        score(
+            self.weights,
+            users.table.values("rows"),
+            user_slots,
+            rows.table.values("rows"),
+            rows.slots(items),
+            rows.slots(seen),
+            pad.fit(self.weights, length),
+            logits,
+        )
+        return logits
+
+    def history_of(self, user: int) -> Keys:
+        """The items that the user clicked last, oldest first, int64[<= L]."""
+        histories = self.tables["history"]
+        slot = int(histories.slots(np.array([user], np.int64))[0])
+        row: Keys = histories.table.values("items")[slot] if slot >= 0 else np.empty(0, np.int64)
+        clicked: Keys = row[row != PAD]
+        return clicked

@@ -1,0 +1,51 @@
+"""Compile every kernel, or fetch it from numba's cache, before the first user asks.
+
+Each kernel is compiled for the types it meets when serving, so the arrays here are what they are
+there: rows as read from the store are read-only, those in the tables are not.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from millstream_api.manifest import Architecture, Column
+from millstream_core.tables.versioned import VersionedTable
+from millstream_serving.engine.networks import prepare, shapes_of
+from millstream_serving.engine.scoring import score, scratch_for
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+_SMALLEST = Architecture(
+    name="DIN", embedding_dim=4, attention=(16, 16), head=(16, 16), history_length=2
+)
+
+
+def warm_up() -> None:
+    """Run every kernel once on a model of a few rows."""
+    width = _SMALLEST.embedding_dim
+    table = VersionedTable({"rows": Column(dtype="float32", width=width, group="serve")}, 1 << 12)
+    keys, rows = _as_fetched(np.arange(3)), _as_fetched(np.ones((3, width), np.float32))
+    base = table.load(None, keys, {"rows": rows}, np.empty(0, np.int64), whole=True)
+    delta = table.load(base, keys[1:], {"rows": rows[1:] + 1}, keys[:1], whole=False)
+    table.collect()
+
+    dense = {name: np.zeros(shape, np.float32) for name, shape in shapes_of(_SMALLEST).items()}
+    weights = prepare(_SMALLEST, dense)
+    logits = np.empty(3, np.float32)
+    score(
+        weights,
+        table.values("rows"),
+        delta.slots(np.array([0], np.int64)),
+        table.values("rows"),
+        delta.slots(np.arange(3)),
+        delta.slots(np.arange(2)),
+        scratch_for(weights, _SMALLEST.history_length),
+        logits,
+    )
+
+
+def _as_fetched(array: NDArray[Any]) -> NDArray[Any]:
+    return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)

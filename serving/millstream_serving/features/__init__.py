@@ -1,0 +1,1 @@
+"""What is known of a user beyond the request."""

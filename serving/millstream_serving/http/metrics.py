@@ -1,0 +1,134 @@
+"""What Prometheus reads.
+
+Series are made at each scrape from what the replica knows right then, so those of a version that
+is no longer held are gone with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+    SummaryMetricFamily,
+)
+from prometheus_client.registry import Collector
+
+from millstream_serving.ranking.histograms import BOUNDS, Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from millstream_serving.replica import Replica
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+PREFIX: Final = "millstream_serving"
+
+# Every sixth class is bound enough for a dashboard: about three to a factor of ten.
+_SHOWN: Final = tuple(range(5, len(BOUNDS), 6))
+
+
+class Metrics(Collector):
+    """The replica and its process, in the text format."""
+
+    def __init__(self, replica: Replica, clock: Callable[[], float]) -> None:
+        """Read from this replica.
+
+        Args:
+            replica: whose state is shown.
+            clock: Unix seconds.
+        """
+        self._replica = replica
+        self._clock = clock
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def text(self) -> bytes:
+        """One scrape."""
+        return generate_latest(self._registry)
+
+    def describe(self) -> list[Metric]:
+        """Nothing ahead of time: registering must not read the replica."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client.registry.Collector."""
+        yield from self._traffic()
+        yield from self._versions()
+
+    def _traffic(self) -> Iterator[Metric]:
+        tallies = self._replica.tallies
+        requests = CounterMetricFamily(
+            f"{PREFIX}_requests", "Ranking requests answered.", labels=("role", "version", "code")
+        )
+        for (role, digest, status), count in tallies.requests.items():
+            requests.add_metric((role, self._number(digest), str(status)), count)
+        yield requests
+        latency = HistogramMetricFamily(
+            f"{PREFIX}_request_duration_seconds",
+            "From the arrival of a ranking request to its answer.",
+            labels=("role", "version"),
+        )
+        for (role, digest), histogram in tallies.latency.items():
+            latency.add_metric(
+                (role, self._number(digest)), _buckets(histogram), sum_value=histogram.sum
+            )
+        yield latency
+        yield CounterMetricFamily(
+            f"{PREFIX}_requests_unkeyed", "Ranking requests without a user.", value=tallies.unkeyed
+        )
+
+    def _versions(self) -> Iterator[Metric]:
+        replica = self._replica
+        loads = SummaryMetricFamily(
+            f"{PREFIX}_model_load_duration_seconds", "Time to fetch, verify and apply a version."
+        )
+        loads.add_metric((), replica.loads, replica.load_seconds)
+        yield loads
+        memory = GaugeMetricFamily(
+            f"{PREFIX}_model_memory_bytes", "Memory of the held versions.", labels=("kind",)
+        )
+        memory.add_metric(("tables",), replica.loaded.bytes)
+        yield memory
+        yield GaugeMetricFamily(
+            f"{PREFIX}_loaded_versions", "Versions held.", value=len(replica.loaded.versions)
+        )
+        yield GaugeMetricFamily(
+            f"{PREFIX}_routing_epoch", "Epoch of the release in force.", value=replica.routing.epoch
+        )
+        rejected = CounterMetricFamily(
+            f"{PREFIX}_version_rejected", "Versions refused.", labels=("reason",)
+        )
+        for reason, count in replica.rejected.items():
+            rejected.add_metric((reason,), count)
+        yield rejected
+        yield from self._staleness()
+
+    def _staleness(self) -> Iterator[Metric]:
+        stable = self._replica.routing.stable
+        held = None if stable is None else self._replica.loaded.versions.get(stable.digest)
+        if held is not None and held.manifest.watermark is not None:
+            yield GaugeMetricFamily(
+                f"{PREFIX}_model_staleness_seconds",
+                "Age of the newest event that stable has learned from.",
+                value=self._clock() - held.manifest.watermark.last,
+            )
+
+    def _number(self, digest: str) -> str:
+        held = self._replica.loaded.versions.get(digest)
+        return "none" if held is None else str(held.ref.version)
+
+
+def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
+    buckets: list[tuple[str, float]] = []
+    below = done = 0
+    for last in _SHOWN:
+        below += sum(histogram.counts[done : last + 1])
+        done = last + 1
+        buckets.append((f"{BOUNDS[last]:.6g}", below))
+    return [*buckets, ("+Inf", histogram.total)]

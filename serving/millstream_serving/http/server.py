@@ -1,0 +1,61 @@
+"""granian inside this process: its Rust threads do the HTTP, one asyncio loop runs the application.
+
+The embedded server is the only one of granian's that forks nothing; signals stay ours, so that a
+replica can say that it leaves while it still answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+if TYPE_CHECKING:
+    from millstream_serving.http.app import App
+
+log = logging.getLogger(__name__)
+
+BACKLOG: Final = 1024
+LOOK_EVERY_SECONDS: Final = 0.02
+
+
+class HttpServer:
+    """Serves one application on one port until it is drained."""
+
+    def __init__(self, app: App, host: str, port: int) -> None:
+        """Nothing listens yet."""
+        self._app = app
+        self._server = Server(
+            app,
+            address=host,
+            port=port,
+            interface=Interfaces.RSGI,
+            http=HTTPModes.http1,
+            websockets=False,
+            backlog=BACKLOG,
+            log_enabled=False,
+        )
+
+    async def serve(self) -> None:
+        """Listen and answer; returns after `drain`, or raises where the port cannot be had."""
+        await self._server.serve()
+
+    async def drain(self, linger: float, longest: float) -> None:
+        """Go on answering until callers have gone, then stop listening.
+
+        Args:
+            linger: seconds to answer on in any case, for those who do not know yet.
+            longest: seconds after which requests in flight are given up.
+        """
+        self._app.is_draining = True
+        await asyncio.sleep(linger)
+        try:
+            async with asyncio.timeout(longest):
+                while self._app.in_flight:  # noqa: ASYNC110 - no event: requests pay for it
+                    await asyncio.sleep(LOOK_EVERY_SECONDS)
+        except TimeoutError:
+            log.warning("%d requests were given up", self._app.in_flight)
+        self._server.stop()

@@ -1,0 +1,191 @@
+"""Versions by their references: finding the way from what is held, fetching it and applying it.
+
+    wanted ──parents──► a held version, or the base ──► apply each step, oldest first
+
+Everything runs on the one loading thread; requests meet only finished versions.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from millstream_core.checkpoint import read_dense, read_table
+from millstream_core.store import IntegrityError, ObjectMissing
+from millstream_core.tables.versioned import TableVersion, VersionedTable
+from millstream_serving.engine.networks import MisshapenWeights, prepare
+from millstream_serving.engine.versions import ModelVersion
+from millstream_serving.loading.checks import (
+    Refused,
+    Step,
+    refuse_dense,
+    refuse_misfit,
+    refuse_rows,
+    refuse_state,
+    serve_columns,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Executor
+
+    from millstream_api.manifest import Manifest, VersionRef
+    from millstream_core.store import ModelStore
+
+log = logging.getLogger(__name__)
+
+LONGEST_CHAIN: Final = 512
+
+
+class Shelf:
+    """The versions that this process holds, and the tables whose rows they share."""
+
+    def __init__(self, store: ModelStore, pool: Executor, clock: Callable[[], float]) -> None:
+        """Hold nothing.
+
+        Args:
+            store: where versions come from.
+            pool: fetches in parallel.
+            clock: Unix seconds, to note when a version was loaded.
+        """
+        self.held: dict[str, ModelVersion] = {}  # by digest
+        self._store = store
+        self._pool = pool
+        self._clock = clock
+        self._tables: dict[str, dict[str, VersionedTable]] = {}  # by lineage
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the rows and maps of all versions together."""
+        return sum(
+            table.bytes for tables in list(self._tables.values()) for table in tables.values()
+        )
+
+    def drop_all_but(self, digests: set[str]) -> None:
+        """Let other versions go; their rows are taken again once no request uses them."""
+        self.held = {digest: held for digest, held in self.held.items() if digest in digests}
+        lineages = {held.ref.lineage for held in self.held.values()}
+        self._tables = {key: tables for key, tables in self._tables.items() if key in lineages}
+
+    def load(
+        self,
+        ref: VersionRef,
+        is_wanted: Callable[[str], bool],
+        loaded: Callable[[ModelVersion], None],
+    ) -> None:
+        """Make a version available, and with it the wanted ones on the way.
+
+        Args:
+            ref: the version.
+            is_wanted: whether the version of this digest is to be held; asked at every step.
+            loaded: told of each version that is held now.
+
+        Raises:
+            Refused: it, or a version below it, must not serve.
+            StoreUnavailable, AccessDenied: the store did not do its part.
+        """
+        try:
+            below, steps = self._way_to(ref)
+            for step in reversed(steps):
+                self._collect()
+                below = self._applied(*step, below)
+                if is_wanted(below.ref.digest):
+                    self.held[below.ref.digest] = below
+                    loaded(below)
+                if not is_wanted(ref.digest):
+                    return
+        except IntegrityError as error:
+            raise Refused(error.reason, str(error)) from error
+        except ObjectMissing as error:
+            raise Refused("Truncated", str(error)) from error
+        except MemoryError as error:
+            raise Refused("InsufficientMemory", str(error)) from error
+
+    def _collect(self) -> None:
+        """Have rows taken again that neither a held version nor a request uses any more."""
+        for tables in self._tables.values():
+            for table in tables.values():
+                table.collect()
+
+    def _way_to(
+        self, ref: VersionRef
+    ) -> tuple[ModelVersion | None, list[tuple[VersionRef, Manifest]]]:
+        """The held version to start from, if any, and the steps from there, newest first."""
+        steps: list[tuple[VersionRef, Manifest]] = []
+        for current, manifest in self._store.ancestry(ref, LONGEST_CHAIN):
+            if current.digest in self.held:
+                return self.held[current.digest], steps
+            steps.append((current, manifest))
+            if manifest.kind == "base":
+                return None, steps
+        raise Refused(
+            "LineageBroken",
+            f"version {ref.version} does not lead back to a base: {len(steps)} deltas",
+        )
+
+    def _applied(
+        self, ref: VersionRef, manifest: Manifest, below: ModelVersion | None
+    ) -> ModelVersion:
+        is_base = manifest.kind == "base"
+        refuse_misfit(
+            Step(
+                ref=ref,
+                manifest=manifest,
+                parent=None if is_base or below is None else below.manifest,
+                transform=self._store.transform(manifest.transform),
+            )
+        )
+        dense = read_dense(self._store, manifest, "serve")
+        refuse_dense(manifest.version, dense)
+        try:
+            weights = prepare(manifest.architecture, dense)
+        except MisshapenWeights as error:
+            raise Refused("Malformed", f"version {manifest.version}: {error}") from error
+
+        parent = self._kin(ref.lineage) if is_base else below
+        storage = self._storage(manifest)
+        version = ModelVersion(
+            ref=ref,
+            manifest=manifest,
+            weights=weights,
+            tables={
+                name: self._table(manifest, name, storage[name], parent) for name in manifest.tables
+            },
+            popular=dense["candidates.popular"],
+            newest=dense["candidates.new"],
+            loaded_at=self._clock(),
+        )
+        log.info("version %d (%s) is applied", manifest.version, manifest.kind)
+        return version
+
+    def _table(
+        self, manifest: Manifest, name: str, storage: VersionedTable, parent: ModelVersion | None
+    ) -> TableVersion:
+        rows = read_table(
+            self._store, self._pool, manifest.lineage, manifest.tables[name], groups=("serve",)
+        )
+        refuse_rows(manifest.version, name, rows)
+        is_base = manifest.kind == "base"
+        applied = storage.load(
+            None if parent is None else parent.tables[name],
+            rows.keys,
+            rows.columns,
+            rows.gone if not is_base else np.empty(0, np.int64),
+            whole=is_base,
+        )
+        refuse_state(manifest, name, applied)
+        return applied
+
+    def _storage(self, manifest: Manifest) -> dict[str, VersionedTable]:
+        if manifest.lineage not in self._tables:
+            self._tables[manifest.lineage] = {
+                name: VersionedTable(columns) for name, columns in serve_columns(manifest).items()
+            }
+        return self._tables[manifest.lineage]
+
+    def _kin(self, lineage: str) -> ModelVersion | None:
+        """The newest held version of a lineage: a new base of it repeats most of its rows."""
+        kin = [held for held in self.held.values() if held.ref.lineage == lineage]
+        return max(kin, key=lambda held: held.ref.version, default=None)

@@ -1,0 +1,201 @@
+"""What may be wrong with a version, as an ordered list of small checks; the first finding counts.
+
+The store has verified every digest by the time these run. They ask what digests cannot: whether
+the version fits the one below it, and whether its numbers are fit to answer with. A version that
+fails one never answers a request, and the refusal says which.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from pydantic import ValidationError
+
+from millstream_api.manifest import Column, Manifest, VersionRef
+from millstream_core.features import Transform
+from millstream_serving.engine.networks import UnknownArchitecture, shapes_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from millstream_core.checkpoint import TableRows
+    from millstream_core.tables.versioned import TableVersion
+
+CANDIDATES: Final = ("candidates.popular", "candidates.new")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What is wrong, in one word for programs and one sentence for people."""
+
+    reason: str
+    message: str
+
+
+class Refused(Exception):  # noqa: N818 - named for what is the case
+    """This version must not serve."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+@dataclass(frozen=True)
+class Step:
+    """One version about to be applied: what is known before its rows are fetched."""
+
+    ref: VersionRef
+    manifest: Manifest
+    parent: Manifest | None  # of the version below; None for a base
+    transform: bytes  # the document that the manifest names
+
+
+def serve_columns(manifest: Manifest) -> dict[str, dict[str, Column]]:
+    """The columns that travel to servers, by table."""
+    return {
+        name: {column: spec for column, spec in table.columns.items() if spec.group == "serve"}
+        for name, table in manifest.tables.items()
+    }
+
+
+def _is_not_itself(step: Step) -> Finding | None:
+    manifest, ref = step.manifest, step.ref
+    if (manifest.lineage, manifest.version) != (ref.lineage, ref.version):
+        return Finding(
+            "LineageBroken",
+            f"the manifest calls itself {manifest.lineage}/{manifest.version}, "
+            f"not {ref.lineage}/{ref.version}",
+        )
+    return None
+
+
+def _parent_is_elsewhere(step: Step) -> Finding | None:
+    below = step.manifest.parent
+    if step.parent is None or below is None:
+        return None
+    if below.lineage == step.ref.lineage and below.version < step.ref.version:
+        return None
+    return Finding(
+        "LineageBroken",
+        f"a delta follows an earlier version of its own lineage, not {below.lineage}/"
+        f"{below.version}",
+    )
+
+
+def _architecture_is_unknown(step: Step) -> Finding | None:
+    try:
+        shapes_of(step.manifest.architecture)
+    except UnknownArchitecture as error:
+        return Finding("ArchitectureUnknown", str(error))
+    return None
+
+
+def _architecture_changed(step: Step) -> Finding | None:
+    if step.parent is None or step.manifest.architecture == step.parent.architecture:
+        return None
+    return Finding("ArchitectureMismatch", "a delta cannot change the architecture: publish a base")
+
+
+def _transform_changed(step: Step) -> Finding | None:
+    if step.parent is None or step.manifest.transform == step.parent.transform:
+        return None
+    return Finding("TransformMismatch", "a delta cannot change the transform: publish a base")
+
+
+def _transform_is_unknown(step: Step) -> Finding | None:
+    try:
+        transform = Transform.parse(step.transform)
+    except ValidationError as error:
+        return Finding("TransformMismatch", f"this server cannot do its transform: {error}")
+    trained, named = step.manifest.architecture.history_length, transform.history_length
+    if trained != named:
+        return Finding(
+            "TransformMismatch", f"its transform keeps {named} items, its network {trained}"
+        )
+    return None
+
+
+def _columns_differ(step: Step) -> Finding | None:
+    shape = step.manifest.architecture
+    expected = {
+        "user": {"rows": Column(dtype="float32", width=shape.embedding_dim, group="serve")},
+        "item": {"rows": Column(dtype="float32", width=shape.embedding_dim, group="serve")},
+        "history": {"items": Column(dtype="int64", width=shape.history_length, group="serve")},
+    }
+    found = serve_columns(step.manifest)
+    if found == expected:
+        return None
+    return Finding("ColumnsMismatch", f"its tables are {found}, this server reads {expected}")
+
+
+def _state_before_differs(step: Step) -> Finding | None:
+    if step.parent is None:
+        return None
+    for name, table in step.manifest.tables.items():
+        if table.digest_before != step.parent.tables[name].digest_after:
+            return Finding(
+                "StateDigestMismatch",
+                f"table {name} was {table.digest_before} to the writer and is "
+                f"{step.parent.tables[name].digest_after} here",
+            )
+    return None
+
+
+# Who it is comes before what it holds; columns are compared before tables are indexed by name.
+BEFORE_FETCHING: Final[tuple[Callable[[Step], Finding | None], ...]] = (
+    _is_not_itself,
+    _parent_is_elsewhere,
+    _architecture_is_unknown,
+    _architecture_changed,
+    _transform_changed,
+    _transform_is_unknown,
+    _columns_differ,
+    _state_before_differs,
+)
+
+
+def refuse_misfit(step: Step) -> None:
+    """Raise Refused with the first finding about a version that is not fetched yet."""
+    for check in BEFORE_FETCHING:
+        finding = check(step)
+        if finding is not None:
+            raise Refused(finding.reason, f"version {step.ref.version}: {finding.message}")
+
+
+def refuse_dense(version: int, dense: Mapping[str, NDArray[Any]]) -> None:
+    """Raise Refused where dense weights or candidates are not fit to answer with."""
+    for name, array in dense.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise Refused("NonFiniteWeights", f"version {version}: {name} is not finite")
+    for name in CANDIDATES:
+        array = dense.get(name, np.empty(0))
+        if array.dtype != np.int64 or array.ndim != 1:
+            raise Refused("Malformed", f"version {version}: {name} must be a list of int64 keys")
+
+
+def refuse_rows(version: int, table: str, rows: TableRows) -> None:
+    """Raise Refused where some row is not finite."""
+    for column, values in rows.columns.items():
+        if values.dtype.kind == "f":
+            is_bad = ~np.isfinite(values).all(axis=1)
+            if is_bad.any():
+                raise Refused(
+                    "NonFiniteRows",
+                    f"version {version}: {int(is_bad.sum())} of {len(values)} rows of "
+                    f"{table}.{column} are not finite",
+                )
+
+
+def refuse_state(manifest: Manifest, table: str, applied: TableVersion) -> None:
+    """Raise Refused where the table did not become what the writer says it is."""
+    said = manifest.tables[table]
+    if applied.digest != said.digest_after or applied.rows != said.rows:
+        raise Refused(
+            "StateDigestMismatch",
+            f"version {manifest.version}: table {table} has {applied.rows} rows and digest "
+            f"{applied.digest} here, {said.rows} and {said.digest_after} to the writer",
+        )

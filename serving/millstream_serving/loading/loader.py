@@ -1,0 +1,198 @@
+"""The loading thread: brings what the release wants into memory, and lets the rest go.
+
+    wanted ──► held? refused? ── neither ──► load ──► Ready | Refused (remembered, not retried)
+       ▲                                       │
+       └────── pause, longer each time ◄───────┘ the store does not answer
+
+It waits in one place only, and a changed wish wakes it there. Versions that are held go on
+answering whatever happens here.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from millstream_api.names import CHANNEL_LATEST
+from millstream_api.reports import StoreHealth, VersionState
+from millstream_core.store import AccessDenied, IntegrityError, StoreError
+from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.checks import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from millstream_api.manifest import VersionRef
+    from millstream_core.store import ModelStore
+    from millstream_serving.engine.versions import ModelVersion
+
+log = logging.getLogger(__name__)
+
+FETCHES_AT_ONCE: Final = 8
+REFUSALS_KEPT: Final = 256
+FIRST_PAUSE_SECONDS: Final = 0.25
+LONGEST_PAUSE_SECONDS: Final = 10.0
+LOOK_AT_STORE_SECONDS: Final = 15.0  # how stale the reported health may become when idle
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the loading thread tells: all it holds and knows, as one value."""
+
+    versions: dict[str, ModelVersion]  # by digest, able to answer
+    refused: dict[str, VersionState]  # by digest
+    store: StoreHealth
+    bytes: int = 0
+    seconds: float | None = None  # how long the load that led to this one took
+    trouble: str = ""  # why what is wanted and not here is not here
+
+    def state(self, ref: VersionRef) -> VersionState:
+        """How it stands with one version."""
+        if ref.digest in self.versions:
+            return VersionState(ref=ref, state="Ready")
+        if ref.digest in self.refused:
+            return self.refused[ref.digest]
+        if self.trouble:
+            return VersionState(
+                ref=ref, state="Loading", reason=self.store.reason, message=self.trouble
+            )
+        return VersionState(ref=ref, state="Loading")
+
+
+NOTHING_LOADED = Loaded({}, {}, StoreHealth(ok=True, reason="NotAsked"))
+
+
+class Loader:
+    """Start it, tell it what is wanted, and be told what there is."""
+
+    def __init__(
+        self,
+        store: ModelStore,
+        tell: Callable[[Loaded], None],
+        clock: Callable[[], float],
+        stopwatch: Callable[[], float],
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            store: where versions come from.
+            tell: called on the loading thread after every change.
+            clock: Unix seconds.
+            stopwatch: seconds of a clock that never jumps.
+        """
+        self._store = store
+        self._tell = tell
+        self._stopwatch = stopwatch
+        self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
+        self._shelf = Shelf(store, self._pool, clock)
+        self._wanted: tuple[VersionRef, ...] = ()
+        self._changed = threading.Condition()
+        self._generation = 0
+        self._is_stopping = False
+        self._refused: OrderedDict[str, VersionState] = OrderedDict()
+        self._health = NOTHING_LOADED.store
+        self._trouble = ""
+        self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
+
+    def start(self) -> None:
+        """Begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; a fetch that is under way ends by its own time-out."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def want(self, versions: Iterable[VersionRef]) -> None:
+        """Hold these versions, in order of need, and no others. Any thread may say so."""
+        wanted = tuple(versions)
+        with self._changed:
+            if wanted != self._wanted:
+                self._wanted = wanted
+                self._generation += 1
+                self._changed.notify()
+
+    def _run(self) -> None:
+        pause = FIRST_PAUSE_SECONDS
+        while not self._is_stopping:
+            seen = self._generation
+            try:
+                complete = self._bring_in(self._wanted)
+            except Exception:
+                # A fault of this program: say so and try again, for old versions go on serving.
+                log.exception("loading failed in an unforeseen way")
+                complete = False
+            pause = FIRST_PAUSE_SECONDS if complete else min(2 * pause, LONGEST_PAUSE_SECONDS)
+            with self._changed:
+                self._changed.wait_for(
+                    lambda seen=seen: self._is_stopping or self._generation != seen,  # type: ignore[misc]
+                    timeout=LOOK_AT_STORE_SECONDS if complete else pause,
+                )
+
+    def _bring_in(self, wanted: tuple[VersionRef, ...]) -> bool:
+        """Load what is missing; False where the store has to be tried again."""
+        self._shelf.drop_all_but({ref.digest for ref in wanted})
+        self._announce()
+        missing = [
+            ref
+            for ref in wanted
+            if ref.digest not in self._shelf.held and ref.digest not in self._refused
+        ]
+        try:
+            if not missing:
+                self._store.channel(CHANNEL_LATEST)
+            for ref in missing:
+                if ref.digest not in self._shelf.held and self._is_wanted(ref.digest):
+                    self._load(ref)
+        except IntegrityError:
+            pass  # a channel that cannot be read is the operator's to report; the store answers
+        except StoreError as error:
+            reason = "AccessDenied" if isinstance(error, AccessDenied) else "Unreachable"
+            if self._health.ok:
+                log.warning("the model store fails: %s", error)
+            self._health = StoreHealth(ok=False, reason=reason, message=str(error))
+            self._trouble = str(error) if missing else ""
+            self._announce()
+            return False
+        self._health = StoreHealth(ok=True, reason="Reachable")
+        self._trouble = ""
+        self._announce()
+        return True
+
+    def _load(self, ref: VersionRef) -> None:
+        start = self._stopwatch()
+
+        def loaded(_: ModelVersion) -> None:
+            self._announce(self._stopwatch() - start)
+
+        try:
+            self._shelf.load(ref, self._is_wanted, loaded)
+        except Refused as refusal:
+            log.warning("version %d is refused: %s: %s", ref.version, refusal.reason, refusal)
+            self._refused[ref.digest] = VersionState(
+                ref=ref, state="Refused", reason=refusal.reason, message=str(refusal)
+            )
+            while len(self._refused) > REFUSALS_KEPT:
+                self._refused.popitem(last=False)
+            self._announce()
+
+    def _is_wanted(self, digest: str) -> bool:
+        return any(ref.digest == digest for ref in self._wanted)
+
+    def _announce(self, seconds: float | None = None) -> None:
+        self._tell(
+            Loaded(
+                versions=dict(self._shelf.held),
+                refused=dict(self._refused),
+                store=self._health,
+                bytes=self._shelf.bytes,
+                seconds=seconds,
+                trouble=self._trouble,
+            )
+        )

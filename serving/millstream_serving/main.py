@@ -1,0 +1,159 @@
+"""Run a model server: `millstream-server [--settings FILE] [--port N]`.
+
+Credentials of the store come as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the name for reports
+as POD_NAME. SIGTERM makes it unready, lets requests finish and exits with 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import platform
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import uvloop
+from pydantic import ValidationError
+
+from millstream_api.names import SERVER_PORT, SETTINGS_PATH
+from millstream_api.settings import ServerSettings
+from millstream_core.store import ModelStore, S3ObjectStore
+from millstream_serving.engine.warmup import warm_up
+from millstream_serving.features.store import VersionedHistory
+from millstream_serving.http.app import App
+from millstream_serving.http.metrics import Metrics
+from millstream_serving.http.server import HttpServer
+from millstream_serving.loading.loader import Loaded, Loader
+from millstream_serving.ranking.pool import ScoringPool
+from millstream_serving.releases.following import Follower, follower_for
+from millstream_serving.replica import Replica
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
+
+WAITING_PER_THREAD: Final = 64  # queries; at 1 to 2 ms each, the last one waits about 0.1 s
+LINGER_SECONDS: Final = 5.0  # endpoints take about that long to forget a pod
+LONGEST_DRAIN_SECONDS: Final = 10.0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of the program; returns its exit code."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    options = _options(arguments)
+    try:
+        settings = ServerSettings.parse(options.settings.read_bytes())
+        follower = follower_for(settings.release)
+        objects = S3ObjectStore(
+            settings.store,
+            access_key=os.environ["AWS_ACCESS_KEY_ID"],
+            secret_key=os.environ["AWS_SECRET_ACCESS_KEY"],
+        )
+    except KeyError as error:
+        log.error(  # noqa: TRY400 - a person's mistake needs no traceback
+            "the environment variable %s is not set: the store needs credentials", error
+        )
+        return 2
+    except (OSError, ValidationError, ValueError) as error:
+        log.error(  # noqa: TRY400
+            "the settings in %s cannot be used: %s", options.settings, error
+        )
+        return 2
+    store = ModelStore(objects, settings.store.prefix, settings.model)
+    started = time.monotonic()
+    warm_up()
+    log.info("kernels are ready after %.1f s", time.monotonic() - started)
+    uvloop.run(serve(settings, store, follower, options.host, options.port, options.linger))
+    return 0
+
+
+async def serve(
+    settings: ServerSettings,
+    store: ModelStore,
+    follower: Follower,
+    host: str,
+    port: int,
+    linger: float = LINGER_SECONDS,
+) -> None:
+    """Serve until SIGTERM or SIGINT, then drain.
+
+    Args:
+        settings: of the RecServing.
+        store: its model store.
+        follower: of its release.
+        host: address to listen on.
+        port: to listen on.
+        linger: seconds to go on answering after the signal.
+    """
+    loop = asyncio.get_running_loop()
+    pool = ScoringPool(settings.threads, settings.threads * WAITING_PER_THREAD)
+
+    def tell(loaded: Loaded) -> None:
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(replica.has_loaded, loaded)
+
+    loader = Loader(store, tell, _now, time.monotonic)
+    replica = Replica(
+        os.environ.get("POD_NAME", platform.node()),
+        settings,
+        pool=pool,
+        features=VersionedHistory(),
+        want=loader.want,
+        loop=loop,
+        stopwatch=time.monotonic,
+    )
+    server = HttpServer(App(replica, Metrics(replica, _now), time.monotonic), host, port)
+    leaving: set[asyncio.Task[None]] = set()
+
+    def leave() -> None:
+        if not leaving:
+            log.info("leaving: answering for %.1f s more", linger)
+            replica.drain()
+            leaving.add(loop.create_task(server.drain(linger, LONGEST_DRAIN_SECONDS)))
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, leave)
+    loader.start()
+    following = loop.create_task(follower.follow(replica.release_read))
+    serving = loop.create_task(server.serve())
+    try:
+        # A follower never ends by itself: if it did, this replica would be deaf and must restart.
+        await asyncio.wait({following, serving}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (following, serving):
+            if task.done():
+                task.result()
+    finally:
+        following.cancel()
+        loader.stop()
+        pool.stop()
+
+
+def _now() -> float:
+    return time.time()  # noqa: TID251 - the shell's clock
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="millstream-server", description=__doc__)
+    parser.add_argument("--settings", type=Path, default=Path(SETTINGS_PATH))
+    parser.add_argument("--host", default="0.0.0.0")  # noqa: S104 - a pod is reached from outside
+    parser.add_argument("--port", type=int, default=SERVER_PORT)
+    parser.add_argument(
+        "--linger",
+        type=float,
+        default=LINGER_SECONDS,
+        help="seconds to go on answering after SIGTERM",
+    )
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

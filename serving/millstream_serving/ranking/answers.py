@@ -1,0 +1,128 @@
+"""Answering a query with a version: the work of a scoring thread, free of HTTP and of state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from millstream_core.features import key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from millstream_api.manifest import VersionRef
+    from millstream_serving.engine.versions import ModelVersion, ScratchPad
+    from millstream_serving.features.store import FeatureStore
+
+Id = int | str
+
+
+@dataclass(frozen=True)
+class Query:
+    """Somebody wants a ranking."""
+
+    user_id: Id | None
+    items: tuple[Id, ...] | None  # None: the version proposes
+    history: tuple[Id, ...] | None = None  # None: what the feature store knows
+    k: int | None = None  # None: all of them
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query in the keys of the tables: what is scored, and what the shadow replays."""
+
+    user: int | None
+    items: NDArray[np.int64]
+    history: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """An answer, or why there is none."""
+
+    version: VersionRef  # that answered, or should have
+    ids: list[Id]  # best first; empty where scores is None
+    scores: NDArray[np.float64] | None  # of `ids`; None: no finite answer could be given
+    nonfinite: tuple[tuple[VersionRef, int], ...]  # versions that failed, and how many scores
+    asked: Asked
+
+
+def answer(
+    query: Query,
+    versions: Sequence[ModelVersion],
+    features: FeatureStore,
+    popular: int,
+    pad: ScratchPad,
+) -> Outcome:
+    """Rank with the first version whose scores are all finite.
+
+    Args:
+        query: what is asked.
+        versions: the one this user gets, then those to fall back on; not empty.
+        features: of users.
+        popular: how many popular items a version proposes.
+        pad: of the calling thread.
+
+    Raises:
+        ValueError: an id is outside the range of keys.
+    """
+    nonfinite: list[tuple[VersionRef, int]] = []
+    for version in versions:
+        asked, ids = _look_up(query, version, features, popular)
+        logits = version.logits(asked.user, asked.items, asked.history, pad)
+        bad = len(logits) - int(np.count_nonzero(np.isfinite(logits)))
+        if bad:
+            nonfinite.append((version.ref, bad))
+            continue
+        best = np.argsort(-logits, kind="stable")[: query.k]
+        return Outcome(
+            version=version.ref,
+            ids=[ids[i] for i in best.tolist()],
+            scores=sigmoid(logits[best]),
+            nonfinite=tuple(nonfinite),
+            asked=asked,
+        )
+    return Outcome(versions[-1].ref, [], None, tuple(nonfinite), asked)
+
+
+def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Probabilities of these logits; exact zeros and ones only beyond double precision."""
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
+
+
+def _look_up(
+    query: Query, version: ModelVersion, features: FeatureStore, popular: int
+) -> tuple[Asked, Sequence[Id]]:
+    user = None if query.user_id is None else key_of(query.user_id)
+    if query.history is not None:
+        history = keys_of(query.history)
+    elif user is not None:
+        history = features.history(version, user)
+    else:
+        history = np.empty(0, np.int64)
+    if query.items is not None:
+        return Asked(user, keys_of(query.items), history), query.items
+    items = proposals(version, history, popular)
+    return Asked(user, items, history), items.tolist()
+
+
+def keys_of(ids: Sequence[Id]) -> NDArray[np.int64]:
+    """The keys of these ids, int64[n]; raises ValueError where one is outside their range."""
+    return np.fromiter((key_of(each) for each in ids), np.int64, len(ids))
+
+
+def proposals(version: ModelVersion, history: NDArray[np.int64], popular: int) -> NDArray[np.int64]:
+    """The popular and the new items of a version without those the user has seen.
+
+    Somebody who has seen all of them gets them again: an empty list helps nobody.
+    """
+    both = np.concatenate([version.popular[:popular], version.newest])
+    _, first = np.unique(both, return_index=True)
+    items = both[np.sort(first)]
+    unseen = items[~np.isin(items, history)]
+    return unseen if len(unseen) else items

@@ -1,0 +1,115 @@
+"""Candidate against stable on the same queries, before any user sees the candidate.
+
+It runs on a thread of its own and rests as long as it works, so that requests keep at least half
+of a core's time that it could otherwise take.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from millstream_api.reports import Shadow
+from millstream_serving.engine.versions import ScratchPad
+from millstream_serving.ranking.answers import Asked, proposals
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from millstream_serving.engine.versions import ModelVersion
+
+ENOUGH: Final = 20  # queries below which made-up ones are added
+SMALLEST_SPREAD: Final = 1e-6  # of logits; below it all candidates are the same to a version
+
+
+def compare(
+    candidate: ModelVersion,
+    stable: ModelVersion,
+    queries: Sequence[Asked],
+    rest: Callable[[], bool],
+) -> Shadow | None:
+    """Score every query on both versions.
+
+    Args:
+        candidate: the version in question.
+        stable: the version that users have.
+        queries: what to score; the same for both.
+        rest: called after each query; paces the comparison, and ends it by returning False.
+
+    Returns:
+        The comparison, or None where it was ended early.
+    """
+    pad = ScratchPad()
+    correlations: list[float] = []
+    ours: list[NDArray[np.float64]] = []
+    theirs: list[NDArray[np.float64]] = []
+    scores = nonfinite = 0
+    for query in queries:
+        new = candidate.logits(query.user, query.items, query.history, pad)
+        old = stable.logits(query.user, query.items, query.history, pad)
+        is_usable = np.isfinite(new)
+        scores += len(new)
+        nonfinite += len(new) - int(np.count_nonzero(is_usable))
+        is_usable &= np.isfinite(old)
+        ours.append(new[is_usable].astype(np.float64))
+        theirs.append(old[is_usable].astype(np.float64))
+        agreement = _correlation(ours[-1], theirs[-1])
+        if agreement is not None:
+            correlations.append(agreement)
+        if not rest():
+            return None
+    return Shadow(
+        candidate=candidate.ref.digest,
+        stable=stable.ref.digest,
+        requests=len(queries),
+        scores=scores,
+        nonfinite=nonfinite,
+        correlation=float(np.mean(correlations)) if correlations else None,
+        mean_shift=_shift(np.concatenate([*ours, []]), np.concatenate([*theirs, []])),
+    )
+
+
+def _correlation(new: NDArray[np.float64], old: NDArray[np.float64]) -> float | None:
+    """Pearson's; None where stable itself sees no difference between the items."""
+    if len(old) < 2 or old.std() < SMALLEST_SPREAD:
+        return None
+    if new.std() < SMALLEST_SPREAD:
+        return 0.0  # the candidate has lost what stable knows
+    return float(np.corrcoef(new, old)[0, 1])
+
+
+def _shift(new: NDArray[np.float64], old: NDArray[np.float64]) -> float:
+    if not len(old):
+        return 0.0
+    return float((new.mean() - old.mean()) / max(float(old.std()), SMALLEST_SPREAD))
+
+
+def enough_queries(recorded: Sequence[Asked], stable: ModelVersion, popular: int) -> list[Asked]:
+    """The recorded queries, and where they are few, more from what stable knows.
+
+    Made-up ones are deterministic: the first users of its history table, with the items that it
+    would propose to them.
+    """
+    queries = list(recorded)
+    lacking = max(0, ENOUGH - len(queries))
+    if not lacking:
+        return queries
+    users = _first_keys(stable, "history", lacking)
+    for i in range(lacking):
+        user = int(users[i % len(users)]) if len(users) else None
+        history = stable.history_of(user) if user is not None else np.empty(0, np.int64)
+        items = proposals(stable, history, popular)
+        if not len(items):
+            items = _first_keys(stable, "item", max(popular, 2))
+        queries.append(Asked(user, items, history))
+    return queries
+
+
+def _first_keys(version: ModelVersion, table: str, count: int) -> NDArray[np.int64]:
+    """Some keys that have a row in this version, int64[<= count]."""
+    rows = version.tables[table]
+    keys = rows.table.index.keys()[: 64 * count]
+    return keys[rows.slots(keys) >= 0][:count]

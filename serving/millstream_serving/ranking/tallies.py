@@ -1,0 +1,106 @@
+"""What each version has answered: since the rollout's salt to the operator, ever to Prometheus.
+
+Only the event loop counts, so nothing here is locked. Both books know the versions that are held
+and no others, which bounds them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from millstream_api.reports import Counters
+from millstream_serving.ranking.histograms import Histogram
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
+    from millstream_serving.ranking.answers import Outcome
+
+
+@dataclass
+class Tally:
+    """One version since the salt came into force."""
+
+    requests: int = 0
+    errors: int = 0
+    nonfinite: int = 0
+    latency: Histogram = field(default_factory=Histogram)
+    scores: int = 0
+    score_sum: float = 0.0
+    score_squares: float = 0.0
+
+    def counters(self) -> Counters:
+        """As the report has it."""
+        p50, p99 = self.latency.quantile(0.5), self.latency.quantile(0.99)
+        mean = self.score_sum / self.scores if self.scores else None
+        return Counters(
+            requests=self.requests,
+            errors=self.errors,
+            nonfinite=self.nonfinite,
+            latency_ms_p50=None if p50 is None else 1e3 * p50,
+            latency_ms_p99=None if p99 is None else 1e3 * p99,
+            score_mean=mean,
+            score_std=None
+            if mean is None
+            else math.sqrt(max(0.0, self.score_squares / self.scores - mean * mean)),
+        )
+
+
+class Tallies:
+    """All versions, in both books."""
+
+    def __init__(self) -> None:
+        self._salt: str | None = None
+        self._since_salt: dict[str, Tally] = {}
+        self.requests: Counter[tuple[str, str, int]] = Counter()  # (role, digest, status)
+        self.latency: dict[tuple[str, str], Histogram] = {}  # (role, digest)
+        self.unkeyed = 0  # requests without a user
+
+    def keep(self, salt: str, digests: AbstractSet[str]) -> None:
+        """Begin a new book with a new salt, and forget versions that are no longer held."""
+        if salt != self._salt:
+            self._salt, self._since_salt = salt, {}
+        self._since_salt = {d: tally for d, tally in self._since_salt.items() if d in digests}
+        for digest in digests:
+            self._since_salt.setdefault(digest, Tally())
+        known = digests | {""}
+        for key in [key for key in self.requests if key[1] not in known]:
+            del self.requests[key]
+        for pair in [pair for pair in self.latency if pair[1] not in known]:
+            del self.latency[pair]
+
+    def count(self, role: str, digest: str, status: int, seconds: float) -> None:
+        """Count one request.
+
+        Args:
+            role: of the version that answered; "none" where none did.
+            digest: of that version, or "".
+            status: of the answer.
+            seconds: from its arrival to its answer.
+        """
+        self.requests[role, digest, status] += 1
+        self.latency.setdefault((role, digest), Histogram()).add(seconds)
+        tally = self._since_salt.get(digest)
+        if tally is not None:
+            tally.requests += 1
+            tally.errors += status >= 500
+            tally.latency.add(seconds)
+
+    def weigh(self, outcome: Outcome) -> None:
+        """Take in the scores of an answer, and those that were not fit to be sent."""
+        answered = self._since_salt.get(outcome.version.digest)
+        if answered is not None and outcome.scores is not None:
+            answered.scores += len(outcome.scores)
+            answered.score_sum += float(outcome.scores.sum())
+            answered.score_squares += float((outcome.scores**2).sum())
+        for version, count in outcome.nonfinite:
+            failed = self._since_salt.get(version.digest)
+            if failed is not None:
+                failed.nonfinite += count
+
+    def counters(self) -> dict[str, Counters]:
+        """By digest, since the salt came into force."""
+        return {digest: tally.counters() for digest, tally in self._since_salt.items()}

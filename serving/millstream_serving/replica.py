@@ -1,0 +1,302 @@
+"""This replica: the release it follows, the versions it holds, and who answers a query.
+
+    follower ──release──┐                       ┌── answers, counters
+                        ├──► routing ──► rank ──┤
+    loader ────loaded───┘                       └── recorded queries ──► shadow
+
+All state changes on the event loop, so a request sees one routing and one set of versions; the
+threads that load, score and compare get values and hand back values.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter, deque
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from millstream_api.reports import ReplicaReport
+from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
+from millstream_serving.ranking.answers import Asked, Id, Outcome, Query, answer
+from millstream_serving.ranking.shadow import compare, enough_queries
+from millstream_serving.ranking.tallies import Tallies
+from millstream_serving.releases.following import read_release
+from millstream_serving.releases.routing import NOWHERE, decide_routing, is_newer
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Sequence
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from millstream_api.manifest import VersionRef
+    from millstream_api.release import Release
+    from millstream_api.reports import Shadow
+    from millstream_api.settings import ServerSettings
+    from millstream_serving.engine.versions import ModelVersion
+    from millstream_serving.features.store import FeatureStore
+    from millstream_serving.ranking.pool import ScoringPool
+
+log = logging.getLogger(__name__)
+
+LONGEST_REST_SECONDS: Final = 0.02
+READY: Final = "Ready"
+
+
+class NoVersion(Exception):  # noqa: N818 - named for what is the case
+    """No version is there to answer with."""
+
+
+class NonFiniteScores(Exception):  # noqa: N818
+    """Not even stable gives finite scores for this query."""
+
+    def __init__(self, version: VersionRef, batch: int | None) -> None:
+        super().__init__(f"version {version.version} has no finite score for this query")
+        self.version = version
+        self.batch = batch
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What a query is answered with."""
+
+    version: int
+    batch: int | None
+    ids: list[Id]  # best first
+    scores: list[float]
+
+
+@dataclass(frozen=True)
+class Readiness:
+    """Whether this replica should get requests, and why."""
+
+    reason: str
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether the reason is none against it."""
+        return self.reason == READY
+
+
+class Replica:
+    """Belongs to one event loop; every method is called there."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ServerSettings,
+        *,
+        pool: ScoringPool,
+        features: FeatureStore,
+        want: Callable[[Sequence[VersionRef]], None],
+        loop: asyncio.AbstractEventLoop,
+        stopwatch: Callable[[], float],
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            name: of this replica, for its report.
+            settings: of the RecServing.
+            pool: the scoring threads.
+            features: of users.
+            want: tells the loader what to hold.
+            loop: the event loop.
+            stopwatch: seconds of a clock that never jumps.
+        """
+        self.name = name
+        self.tallies = Tallies()
+        self.routing = NOWHERE
+        self.loaded: Loaded = NOTHING_LOADED
+        self.rejected: Counter[str] = Counter()  # refused versions by reason, ever
+        self.loads = 0
+        self.load_seconds = 0.0
+        self._settings = settings
+        self._pool = pool
+        self._features = features
+        self._want = want
+        self._loop = loop
+        self._stopwatch = stopwatch
+        self._release: Release | None = None
+        self._has_been_ready = False
+        self._is_draining = False
+        self._recorded: deque[Asked] = deque(maxlen=settings.shadow_requests)
+        self._comparing: tuple[str, str] | None = None  # digests of candidate and stable
+        self._shadow: Shadow | None = None
+
+    # What comes in
+
+    def release_read(self, document: bytes) -> None:
+        """Follow this release, if it is one and newer than the one known."""
+        release = read_release(document)
+        if release is None or not is_newer(release, self._release):
+            return
+        log.info(
+            "release %d: stable %s, candidate %s in %d of %d batches, %s",
+            release.epoch,
+            release.stable,
+            release.candidate,
+            release.advanced,
+            release.batches,
+            release.mode,
+        )
+        self._release = release
+        self._reroute()
+
+    def has_loaded(self, loaded: Loaded) -> None:
+        """Take note of what the loader holds now."""
+        for digest in loaded.refused.keys() - self.loaded.refused.keys():
+            self.rejected[loaded.refused[digest].reason] += 1
+        if loaded.seconds is not None:
+            self.loads += 1
+            self.load_seconds += loaded.seconds
+        self.loaded = loaded
+        self._reroute()
+
+    def drain(self) -> None:
+        """Stop asking for requests; those that come are answered."""
+        self._is_draining = True
+
+    def _reroute(self) -> None:
+        if self._release is None:
+            return
+        before = self.routing
+        self.routing = decide_routing(self._release, self.loaded.versions.keys(), before)
+        if (self.routing.stable, self.routing.candidate) != (before.stable, before.candidate):
+            log.info(
+                "now answering with stable %s and candidate %s: %s",
+                self.routing.stable,
+                self.routing.candidate,
+                self.routing.reason,
+            )
+        self._want(self.routing.needed())
+        self.tallies.keep(self._release.salt, self.loaded.versions.keys())
+        self._compare_if_asked()
+
+    # Queries
+
+    async def rank(self, query: Query) -> Ranking:
+        """Answer a query with the version that this user gets.
+
+        Raises:
+            NoVersion: nothing is loaded.
+            Busy: too many queries wait.
+            ValueError: an id is outside the range of keys.
+            NonFiniteScores: no version that may answer gives finite scores.
+        """
+        start = self._stopwatch()
+        if query.user_id is None:
+            self.tallies.unkeyed += 1
+        routing, versions = self.routing, self.loaded.versions
+        chosen, batch = routing.route(None if query.user_id is None else str(query.user_id))
+        if chosen is None:
+            raise NoVersion(f"no version is in force on this replica yet ({routing.reason})")
+        in_turn = [versions[chosen.digest]]
+        if routing.stable is not None and chosen != routing.stable:
+            in_turn.append(versions[routing.stable.digest])
+        job = partial(answer, query, in_turn, self._features, self._settings.popular_candidates)
+        try:
+            outcome = await self._pool.submit(job)
+        except ValueError:
+            raise
+        except Exception:
+            self._count(chosen, 500, start)
+            raise
+        self.tallies.weigh(outcome)
+        if outcome.scores is None:
+            self._count(outcome.version, 500, start)
+            raise NonFiniteScores(outcome.version, batch)
+        self._recorded.append(outcome.asked)
+        self._count(outcome.version, 200, start)
+        return _ranking(outcome, outcome.scores, batch)
+
+    def _count(self, version: VersionRef, status: int, start: float) -> None:
+        role = self.routing.role(version.digest)
+        self.tallies.count(role, version.digest, status, self._stopwatch() - start)
+
+    # What it says of itself
+
+    def readiness(self) -> Readiness:
+        """Whether this replica should get requests.
+
+        It becomes ready with everything that the release wants loaded or refused, and from then
+        on stays ready as long as it can answer: loading a candidate is no reason to leave.
+        """
+        if self._is_draining:
+            return Readiness("Draining")
+        if self._release is None:
+            return Readiness("NoRelease")
+        can_answer = self.routing.stable is not None or self._release.stable is None
+        if not can_answer:
+            return Readiness(self.routing.reason)
+        if not self._has_been_ready and self._release.stable is not None:
+            states = [self.loaded.state(ref).state for ref in self._release.wanted()]
+            if "Loading" in states:
+                return Readiness("Loading")
+        self._has_been_ready = True
+        return Readiness(READY)
+
+    def report(self) -> ReplicaReport:
+        """The answer to GET /release."""
+        routing, release = self.routing, self.routing.release
+        return ReplicaReport(
+            replica=self.name,
+            epoch=routing.epoch,
+            salt=release.salt,
+            stable=routing.stable,
+            candidate=routing.candidate,
+            advanced=release.advanced if routing.candidate is not None else 0,
+            versions=tuple(self.loaded.state(ref) for ref in release.wanted()),
+            counters=self.tallies.counters(),
+            shadow=self._shadow,
+            store=self.loaded.store,
+        )
+
+    # Shadow
+
+    def _compare_if_asked(self) -> None:
+        routing = self.routing
+        stable, candidate = routing.stable, routing.candidate
+        if routing.release.mode != "Shadow" or stable is None or candidate is None:
+            return
+        pair = (candidate.digest, stable.digest)
+        if pair == self._comparing:
+            return
+        self._comparing = pair
+        self._shadow = None
+        held = self.loaded.versions
+        threading.Thread(
+            target=self._compare,
+            args=(held[candidate.digest], held[stable.digest], list(self._recorded)),
+            name="shadow",
+            daemon=True,
+        ).start()
+
+    def _compare(
+        self, candidate: ModelVersion, stable: ModelVersion, recorded: list[Asked]
+    ) -> None:
+        """Runs on a thread of its own."""
+        pair = (candidate.ref.digest, stable.ref.digest)
+        is_over = threading.Event()  # of the process, which ends without asking this thread
+        last = self._stopwatch()
+
+        def rest() -> bool:
+            nonlocal last
+            is_over.wait(min(self._stopwatch() - last, LONGEST_REST_SECONDS))
+            last = self._stopwatch()
+            return self._comparing == pair
+
+        queries = enough_queries(recorded, stable, self._settings.popular_candidates)
+        shadow = compare(candidate, stable, queries, rest)
+        if shadow is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._compared, pair, shadow)
+
+    def _compared(self, pair: tuple[str, str], shadow: Shadow) -> None:
+        if pair == self._comparing:
+            self._shadow = shadow
+
+
+def _ranking(outcome: Outcome, scores: NDArray[np.float64], batch: int | None) -> Ranking:
+    return Ranking(outcome.version.version, batch, outcome.ids, scores.tolist())

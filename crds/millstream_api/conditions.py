@@ -9,7 +9,7 @@ is a sentence. A transition time moves only when the status does.
 from collections.abc import Iterable
 from typing import Annotated, Final, Literal
 
-from pydantic import AwareDatetime, ConfigDict, Field
+from pydantic import AwareDatetime, Field
 
 from millstream_api.resources import StatusPart, Time
 
@@ -43,18 +43,31 @@ class Condition(StatusPart):
 class Claim(StatusPart):
     """A condition as it is decided, before it is compared with what the object says."""
 
-    model_config = ConfigDict(arbitrary_types_allowed=False)
-
     type: str
     status: ConditionStatus
     reason: str
     message: str = ""
 
 
-def claim(kind: str, holds: bool | None, reason: str, message: str = "") -> Claim:
+def holds(kind: str, reason: str, message: str = "") -> Claim:
+    """A claim that `kind` holds."""
+    return Claim(type=kind, status="True", reason=reason, message=message)
+
+
+def fails(kind: str, reason: str, message: str = "") -> Claim:
+    """A claim that `kind` does not hold."""
+    return Claim(type=kind, status="False", reason=reason, message=message)
+
+
+def unclear(kind: str, reason: str, message: str = "") -> Claim:
+    """A claim that nobody can tell whether `kind` holds."""
+    return Claim(type=kind, status="Unknown", reason=reason, message=message)
+
+
+def claim(kind: str, *, known: bool | None, reason: str, message: str = "") -> Claim:
     """A claim that `kind` holds, does not, or is not known (None)."""
-    status: ConditionStatus = "Unknown" if holds is None else ("True" if holds else "False")
-    return Claim(type=kind, status=status, reason=reason, message=message)
+    say = unclear if known is None else (holds if known else fails)
+    return say(kind, reason, message)
 
 
 def merge(
@@ -71,7 +84,7 @@ def merge(
     before = {condition.type: condition for condition in known}
     merged: dict[str, Condition] = {}
     for found in claims:
-        assert found.type not in merged, f"two claims of {found.type}"  # noqa: S101 - our mistake
+        assert found.type not in merged, f"two claims of {found.type}"
         old = before.get(found.type)
         since = old.last_transition_time if old and old.status == found.status else now
         merged[found.type] = Condition(
@@ -115,8 +128,8 @@ class Reason:
     FAILED_CREATE: Final = "FailedCreate"  # the API server refuses a child, or its pods
     INTERNAL_ERROR: Final = "InternalError"  # a mistake of ours; see the operator's log
     PAUSED_BY_ANNOTATION: Final = "PausedByAnnotation"  # millstream.dev/pause is "true"
-    NOT_FOUND_SECRET: Final = "SecretMissing"  # noqa: S105 - the Secret does not exist
-    INCOMPLETE_SECRET: Final = "SecretIncomplete"  # noqa: S105 - the Secret lacks a key
+    SECRET_MISSING: Final = "SecretMissing"  # noqa: S105 - the Secret does not exist
+    SECRET_INCOMPLETE: Final = "SecretIncomplete"  # noqa: S105 - the Secret lacks a key
 
     REACHABLE: Final = "Reachable"  # the store answers
     UNREACHABLE: Final = "Unreachable"  # the store does not answer in time
@@ -139,9 +152,10 @@ class Reason:
     NEW_VERSION_DETECTED: Final = "NewVersionDetected"  # a rollout begins
     SHADOWING: Final = "Shadowing"  # the candidate answers recorded requests, no user
     BATCH_ADVANCED: Final = "BatchAdvanced"  # one more batch of users gets the candidate
-    WAITING_FOR_INTERVAL: Final = "WaitingForInterval"  # the next batch is not due yet
     VERSION_PROMOTED: Final = "VersionPromoted"  # the candidate has become stable
     VERSION_SUPERSEDED: Final = "VersionSuperseded"  # a newer version came first
+    REPLICAS_FAILING: Final = "ReplicasFailing"  # servers keep failing since they got the candidate
+    TAKEN_BACK: Final = "TakenBack"  # a person went back to another version
     VERSION_REFUSED: Final = "VersionRefused"  # a replica refuses the candidate
     LOADING: Final = "Loading"  # replicas are fetching a version
     ANALYSIS_PASSED: Final = "AnalysisPassed"  # the candidate is as good as stable

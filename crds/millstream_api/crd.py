@@ -244,7 +244,7 @@ def _template(name: str, document: Schema) -> str:
         "  {{- end }}\n"
     )
     head, found, rest = text.partition(f"  name: {document['metadata']['name']}\n")
-    assert found, name  # noqa: S101 - our mistake
+    assert found, name
     return (
         f"{{{{- /* Written by `python -m millstream_api.crd` from crds/{name}. */}}}}\n"
         f"{{{{- if .Values.crds.enabled }}}}\n{head}{found}{keep}{rest}{{{{- end }}}}\n"

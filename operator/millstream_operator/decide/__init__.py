@@ -1,0 +1,1 @@
+"""Decisions: plain functions of what was observed, the time and the settings."""

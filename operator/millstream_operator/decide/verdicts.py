@@ -1,0 +1,223 @@
+"""Is the candidate as good as stable? Judged on what the replicas have counted themselves.
+
+Each check is named for the fault it finds and sees the sums over all replicas. A verdict has
+three values: a check may find a fault, or be unable to tell, and only a fault takes a version
+back. Ratios of few requests are mostly noise, so a fault must lie beyond what chance explains
+(three standard errors); between the limit and that, the check is inconclusive and the rollout
+holds. Shadow results are judged the same way before a user sees the candidate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import sqrt
+from typing import TYPE_CHECKING, Final, Literal
+
+from millstream_operator.decide.observed import Finding
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from millstream_api.recserving import LaneSpec
+    from millstream_api.reports import Counters, ReplicaReport, Shadow
+
+SIGMAS: Final = 3.0
+REQUESTS_FOR_P99: Final = 100  # fewer say nothing of a hundredth
+LATENCY_NOISE_MS: Final = 20.0  # a slower p99 within this is the machine, not the model
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the data says of the candidate."""
+
+    outcome: Literal["Passed", "Failed", "Inconclusive"]
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Tally:
+    """One version's counters over all replicas."""
+
+    requests: int = 0
+    errors: int = 0
+    nonfinite: int = 0
+    p99_ms: float | None = None  # mean over replicas, by requests
+    score_mean: float | None = None
+    score_std: float | None = None
+
+    @property
+    def error_ratio(self) -> float:
+        """Share of requests that failed."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+def tally(counters: Iterable[Counters]) -> Tally:
+    """Sum counters of one version over replicas; spreads are pooled around the common mean."""
+    found = list(counters)
+    scored = [
+        (each.requests, each.score_mean, each.score_std)
+        for each in found
+        if each.requests and each.score_mean is not None and each.score_std is not None
+    ]
+    weight = sum(requests for requests, _, _ in scored)
+    mean = sum(requests * mu for requests, mu, _ in scored) / weight if weight else None
+    std = None
+    if mean is not None:
+        variance = sum(n * (sd * sd + (mu - mean) ** 2) for n, mu, sd in scored) / weight
+        std = sqrt(variance)
+    timed = [
+        (each.requests, each.latency_ms_p99)
+        for each in found
+        if each.requests and each.latency_ms_p99 is not None
+    ]
+    timed_weight = sum(requests for requests, _ in timed)
+    return Tally(
+        requests=sum(each.requests for each in found),
+        errors=sum(each.errors for each in found),
+        nonfinite=sum(each.nonfinite for each in found),
+        p99_ms=sum(n * ms for n, ms in timed) / timed_weight if timed_weight else None,
+        score_mean=mean,
+        score_std=std,
+    )
+
+
+def _failed(reason: str, message: str) -> Verdict:
+    return Verdict("Failed", Finding(reason, message))
+
+
+def _unsure(message: str) -> Verdict:
+    return Verdict("Inconclusive", Finding("AnalysisInconclusive", message))
+
+
+def nonfinite_scores(candidate: Tally, _stable: Tally, _lane: LaneSpec) -> Verdict | None:
+    """One score that is not a number is a fault: stable never computes one."""
+    if candidate.nonfinite:
+        return _failed(
+            "NonFiniteScores",
+            f"{candidate.nonfinite} scores were not finite (they were not sent)",
+        )
+    return None
+
+
+def failing_requests(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict | None:
+    """More errors than stable's share plus what is allowed."""
+    if not candidate.errors:
+        return None
+    allowed = min(1.0, stable.error_ratio + lane.max_error_ratio)
+    if candidate.error_ratio <= allowed:
+        return None
+    expected = candidate.requests * allowed
+    chance = SIGMAS * sqrt(candidate.requests * allowed * (1 - allowed))
+    told = (
+        f"{candidate.errors} of {candidate.requests} requests failed,"
+        f" {allowed:.2%} are allowed (stable fails {stable.error_ratio:.2%})"
+    )
+    if candidate.errors > max(1.0, expected + chance):
+        return _failed("ErrorRatioExceeded", told)
+    return _unsure("more requests fail than are allowed, though too few for a verdict")
+
+
+def shifted_scores(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict | None:
+    """Scores that lie elsewhere than stable's over the same time."""
+    if candidate.score_mean is None or stable.score_mean is None or not stable.score_std:
+        return None
+    shift = abs(candidate.score_mean - stable.score_mean) / stable.score_std
+    chance = SIGMAS * sqrt(1 / candidate.requests + 1 / stable.requests)
+    if shift <= lane.max_score_shift:
+        return None
+    if shift > lane.max_score_shift + chance:
+        return _failed(
+            "ScoreShiftExceeded",
+            f"mean scores moved by {shift:.2f} standard deviations of stable's,"
+            f" {lane.max_score_shift:g} are allowed",
+        )
+    return _unsure("scores moved further than is allowed, though on too few requests for a verdict")
+
+
+def slow_answers(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict | None:
+    """A p99 latency several times that of stable, where both have enough requests to have one."""
+    if candidate.p99_ms is None or stable.p99_ms is None:
+        return None
+    if min(candidate.requests, stable.requests) < REQUESTS_FOR_P99:
+        return None
+    if candidate.p99_ms <= max(
+        stable.p99_ms * lane.max_latency_ratio, stable.p99_ms + LATENCY_NOISE_MS
+    ):
+        return None
+    return _failed(
+        "LatencyRatioExceeded",
+        f"p99 latency is {candidate.p99_ms:.1f} ms against {stable.p99_ms:.1f} ms of stable,"
+        f" {lane.max_latency_ratio:g} times are allowed",
+    )
+
+
+CHECKS: Final[tuple[Callable[[Tally, Tally, LaneSpec], Verdict | None], ...]] = (
+    nonfinite_scores,
+    failing_requests,
+    shifted_scores,
+    slow_answers,
+)
+
+
+def judge_counters(
+    reports: Iterable[ReplicaReport], candidate: str, stable: str, salt: str, lane: LaneSpec
+) -> Verdict:
+    """The verdict of the requests answered since the rollout began.
+
+    Args:
+        reports: of all replicas that answered; those of another salt have counted for another
+            rollout and are left out.
+        candidate: digest of the version on trial.
+        stable: digest of the version it is compared with.
+        salt: of the rollout.
+        lane: the limits.
+    """
+    counted = [report.counters for report in reports if report.salt == salt]
+    tried = tally(each[candidate] for each in counted if candidate in each)
+    known = tally(each[stable] for each in counted if stable in each)
+    found = [verdict for check in CHECKS if (verdict := check(tried, known, lane)) is not None]
+    failed = [verdict for verdict in found if verdict.outcome == "Failed"]
+    if failed:
+        return failed[0]
+    if tried.requests < lane.min_requests:
+        return _unsure(f"fewer than {lane.min_requests} requests have reached the candidate")
+    if found:
+        return found[0]
+    return Verdict("Passed", Finding("AnalysisPassed", "the candidate is as good as stable"))
+
+
+def judge_shadows(shadows: Iterable[Shadow], lane: LaneSpec) -> Verdict:
+    """The verdict of recorded requests that both versions were asked, before a user is.
+
+    Fewer recorded requests than `lane.min_requests` pass: there is next to nothing to compare,
+    and the first batch will tell.
+    """
+    found = list(shadows)
+    bad = sum(each.nonfinite for each in found)
+    if bad:
+        return _failed("NonFiniteScores", f"{bad} scores of recorded requests were not finite")
+    requests = sum(each.requests for each in found)
+    if requests < max(1, lane.min_requests):
+        return Verdict(
+            "Passed", Finding("AnalysisPassed", "there are hardly any recorded requests to compare")
+        )
+    shift = sum(each.requests * each.mean_shift for each in found) / requests
+    if abs(shift) > lane.max_score_shift:
+        return _failed(
+            "ScoreShiftExceeded",
+            f"on {requests} recorded requests mean scores moved by {abs(shift):.2f} standard"
+            f" deviations of stable's, {lane.max_score_shift:g} are allowed",
+        )
+    told = [(each.requests, each.correlation) for each in found if each.correlation is not None]
+    weight = sum(count for count, _ in told)
+    if weight:
+        correlation = sum(count * value for count, value in told) / weight
+        if correlation < lane.min_score_correlation:
+            return _failed(
+                "ScoreCorrelationLow",
+                f"on {requests} recorded requests scores correlate by {correlation:.2f} with"
+                f" stable's, {lane.min_score_correlation:g} is the least allowed",
+            )
+    return Verdict(
+        "Passed", Finding("AnalysisPassed", "recorded requests are answered as well as by stable")
+    )

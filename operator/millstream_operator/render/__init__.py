@@ -1,0 +1,1 @@
+"""Manifests: plain functions of a custom resource."""

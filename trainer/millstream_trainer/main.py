@@ -1,0 +1,192 @@
+"""`millstream-trainer`: reads its settings, trains until SIGTERM, publishes what is left.
+
+    millstream-trainer --settings settings.json
+
+Credentials of the model store are the environment variables AWS_ACCESS_KEY_ID and
+AWS_SECRET_ACCESS_KEY. Exit status: 0 after SIGTERM, 1 when training cannot go on, 2 for settings
+that make no sense; the last line on stderr says why.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import torch
+from pydantic import ValidationError
+
+from millstream_api.names import SETTINGS_PATH, TRAINER_PORT
+from millstream_api.settings import TrainerSettings
+from millstream_core.store import ModelStore, S3ObjectStore
+from millstream_trainer.cpus import training_threads
+from millstream_trainer.http import Reporter, serve
+from millstream_trainer.instruments import Instruments
+from millstream_trainer.learner import Diverged
+from millstream_trainer.loop import Trainer
+from millstream_trainer.model import Design
+from millstream_trainer.publishing.background import BackgroundThread
+from millstream_trainer.publishing.link import Outcome, StoreLink
+from millstream_trainer.publishing.restoring import Restorer
+from millstream_trainer.publishing.versions import Fenced, Writer
+from millstream_trainer.sources import open_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from millstream_api.reports import Progress
+    from millstream_core.store import ObjectStore
+    from millstream_trainer.loop import Clock
+    from millstream_trainer.publishing.background import Background
+    from millstream_trainer.sources.protocol import Source
+
+log = logging.getLogger(__name__)
+
+TRANSFERS: Final = 4  # objects uploaded or downloaded at the same time
+
+
+class WallClock:
+    """Real time, until a signal asks to end."""
+
+    def __init__(self) -> None:
+        """Nothing asks yet."""
+        self._stop = threading.Event()
+
+    @property
+    def is_stopping(self) -> bool:
+        """See Clock."""
+        return self._stop.is_set()
+
+    def now(self) -> float:
+        """See Clock."""
+        return time.time()  # noqa: TID251 - the one place where the trainer reads the clock
+
+    def wait(self, seconds: float) -> None:
+        """See Clock."""
+        self._stop.wait(seconds)
+
+    def stop(self, *_: object) -> None:
+        """Ask to end; fit for a signal handler."""
+        self._stop.set()
+
+
+def build_trainer(
+    settings: TrainerSettings,
+    source: Source,
+    objects: ObjectStore,
+    clock: Clock,
+    instruments: Instruments,
+    report: Callable[[Progress], None],
+    *,
+    background: Background[Outcome],
+    worker: str,
+    token: str,
+) -> Trainer:
+    """Put the parts together."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    store = ModelStore(objects, settings.store.prefix, settings.model)
+    transfers = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="transfer")
+    design = Design.of(settings)
+    restorer = Restorer(store, transfers, design, settings.dense_learning_rate, device)
+    link = StoreLink(
+        Writer(store, transfers, design, settings.model, worker, token, _producer()),
+        restorer,
+        background,
+        settings,
+        instruments,
+        clock.now,
+    )
+    log.info("model %s, lineage %s, on %s", settings.model, design.lineage(), device)
+    return Trainer(settings, source, link, restorer, instruments, clock, worker, report)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the program."""
+    parser = argparse.ArgumentParser(
+        prog="millstream-trainer", description="Train a recommender model on a stream of events."
+    )
+    parser.add_argument("--settings", type=Path, default=Path(SETTINGS_PATH), metavar="FILE")
+    parser.add_argument("--host", default="0.0.0.0", help="address to answer on")  # noqa: S104 - a pod is reached from outside
+    parser.add_argument("--port", type=int, default=TRAINER_PORT)
+    options = parser.parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
+    )
+    try:
+        settings = _read_settings(options.settings)
+        objects = _open_objects(settings)
+        clock = WallClock()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, clock.stop)
+        torch.set_num_threads(training_threads())
+        instruments = Instruments()
+        reporter = Reporter(instruments)
+        trainer = build_trainer(
+            settings,
+            open_source(settings),
+            objects,
+            clock,
+            instruments,
+            reporter.publish,
+            background=BackgroundThread[Outcome]("store"),
+            worker=os.environ.get("POD_NAME", socket.gethostname()),
+            token=secrets.token_hex(4),
+        )
+        serve(reporter, options.host, options.port)
+    except (OSError, ValueError) as error:
+        _end(2, str(error))
+    try:
+        trainer.run()
+    except (Diverged, Fenced) as error:
+        _end(1, str(error))
+    _end(0, "trained until asked to end")
+
+
+def _read_settings(path: Path) -> TrainerSettings:
+    try:
+        return TrainerSettings.parse(path.read_bytes())
+    except OSError as error:
+        raise ValueError(
+            f"cannot read the settings {path} ({error.strerror}): name the file with --settings"
+        ) from error
+    except ValidationError as error:
+        raise ValueError(f"the settings {path} are not valid: {error}") from error
+
+
+def _open_objects(settings: TrainerSettings) -> ObjectStore:
+    try:
+        access_key = os.environ["AWS_ACCESS_KEY_ID"]
+        secret_key = os.environ["AWS_SECRET_ACCESS_KEY"]
+    except KeyError as error:
+        raise ValueError(
+            f"the model store needs credentials: set the environment variable {error.args[0]}"
+        ) from error
+    return S3ObjectStore(settings.store, access_key=access_key, secret_key=secret_key)
+
+
+def _producer() -> str:
+    try:
+        return f"millstream-trainer/{version('millstream')} torch/{torch.__version__}"
+    except PackageNotFoundError:
+        return f"millstream-trainer/source torch/{torch.__version__}"
+
+
+def _end(status: int, message: str) -> None:
+    """Leave at once: a transfer that hangs in a thread must not hold up the end."""
+    log.log(logging.INFO if status == 0 else logging.ERROR, message)
+    logging.shutdown()
+    os._exit(status)
+
+
+if __name__ == "__main__":
+    main()

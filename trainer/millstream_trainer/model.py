@@ -1,0 +1,152 @@
+"""The live state of a model: everything that a version holds, in the form training changes.
+
+One thread owns it. A version is a copy of it at a step barrier (`publishing.snapshots`), and
+`restoring` makes it anew from one; nothing else is carried from one process to the next. After
+the weights are drawn training uses no random numbers, so there is no generator to save.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import orjson
+import torch
+
+from millstream_api.manifest import Architecture
+from millstream_core.features import PAD, Transform
+from millstream_core.tables.training import ColumnSpec, TrainingTable
+from millstream_trainer.candidates import Candidates
+from millstream_trainer.models.din import DIN
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from millstream_api.settings import TrainerSettings
+
+ATTENTION: Final = (64, 32)
+HEAD: Final = (128, 64)
+ROW_SPREAD: Final = 0.05  # new rows are drawn from (-ROW_SPREAD, ROW_SPREAD)
+
+
+@dataclass(frozen=True)
+class Design:
+    """What makes a model this model: change any of it and a new lineage begins."""
+
+    architecture: Architecture
+    transform: Transform
+    seed: int
+
+    @classmethod
+    def of(cls, settings: TrainerSettings) -> Design:
+        """The design that the settings ask for."""
+        return cls(
+            Architecture(
+                name="DIN",
+                embedding_dim=settings.embedding_dim,
+                attention=ATTENTION,
+                head=HEAD,
+                history_length=settings.history_length,
+            ),
+            Transform(history_length=settings.history_length),
+            settings.seed,
+        )
+
+    def tables(self) -> dict[str, dict[str, ColumnSpec]]:
+        """Columns by table name."""
+        rows = {
+            "rows": ColumnSpec(
+                dtype="float32",
+                width=self.architecture.embedding_dim,
+                group="serve",
+                uniform=ROW_SPREAD,
+            ),
+            "accumulator": ColumnSpec(dtype="float32", width=1, group="train"),
+        }
+        history = ColumnSpec(
+            dtype="int64", width=self.architecture.history_length, group="serve", fill=PAD
+        )
+        return {"user": rows, "item": rows, "history": {"items": history}}
+
+    def lineage(self) -> str:
+        """12 hex digits that name all versions of this design."""
+        described = {
+            "architecture": self.architecture.model_dump(mode="json"),
+            "tables": {
+                table: {name: vars(spec) for name, spec in columns.items()}
+                for table, columns in self.tables().items()
+            },
+            "transform": self.transform.fingerprint(),
+            "seed": self.seed,
+        }
+        canonical = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
+        return hashlib.sha256(canonical).hexdigest()[:12]
+
+
+@dataclass
+class LiveModel:
+    """Tables, network, optimizer, candidates and where in the stream they stand."""
+
+    design: Design
+    tables: dict[str, TrainingTable]
+    network: DIN
+    optimizer: torch.optim.Adam
+    candidates: Candidates
+    step: int = 0
+    events: int = 0  # learned since the beginning of the lineage
+    positions: dict[str, int] = field(default_factory=dict)  # next record, by partition
+
+    @classmethod
+    def fresh(cls, design: Design, dense_learning_rate: float, device: torch.device) -> LiveModel:
+        """A model that has learned nothing; equal designs begin with equal bits."""
+        network = DIN(design.architecture, design.seed).to(device)
+        return cls(
+            design,
+            {
+                name: TrainingTable(columns, seed=design.seed)
+                for name, columns in design.tables().items()
+            },
+            network,
+            torch.optim.Adam(network.parameters(), lr=dense_learning_rate, fused=True),
+            Candidates(),
+        )
+
+    def serve_tensors(self) -> dict[str, NDArray[Any]]:
+        """The dense file that servers read, copied."""
+        return self.network.tensors() | {
+            "candidates.popular": self.candidates.popular(),
+            "candidates.new": self.candidates.newest(),
+        }
+
+    def train_tensors(self) -> dict[str, NDArray[Any]]:
+        """The dense file that only a restart reads, copied."""
+        tensors = self.candidates.state() | {"events": np.array([self.events])}
+        for name, parameter in self.network.named_parameters():
+            for slot, value in self.optimizer.state[parameter].items():
+                tensors[f"adam.{name}.{slot}"] = np.array(value.cpu().numpy())
+        return tensors
+
+    def restore_dense(
+        self, serve: Mapping[str, NDArray[Any]], train: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Take over both dense files of a version.
+
+        Raises:
+            KeyError, RuntimeError: they are of another design.
+        """
+        self.network.load(serve)
+        self.candidates.restore(train)
+        self.events = int(train["events"][0])
+        for name, parameter in self.network.named_parameters():
+            prefix = f"adam.{name}."
+            slots = {
+                key.removeprefix(prefix): torch.from_numpy(np.array(value)).to(parameter.device)
+                for key, value in train.items()
+                if key.startswith(prefix)
+            }
+            if slots:  # a version of before the first step has none
+                self.optimizer.state[parameter] = slots

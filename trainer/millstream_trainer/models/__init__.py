@@ -1,0 +1,1 @@
+"""The dense models and the update rules of what they learn."""

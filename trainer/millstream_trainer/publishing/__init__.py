@@ -1,0 +1,1 @@
+"""From live state to versions in the model store and back."""

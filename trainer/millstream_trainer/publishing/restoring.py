@@ -1,0 +1,137 @@
+"""From versions in the store to live state: the way back, for restarts and for rewinds.
+
+    commits, newest first ──► not built upon a quarantined one? ──► base, then each delta on top
+
+Runs on the background thread and builds a model of its own, so training can go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from millstream_api.names import CHANNEL_STABLE
+from millstream_core.checkpoint import read_dense, read_table
+from millstream_core.store import IntegrityError
+from millstream_core.tables.training import Rows
+from millstream_trainer.model import LiveModel
+from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    import torch
+
+    from millstream_api.manifest import Manifest, VersionRef
+    from millstream_core.store import ModelStore
+    from millstream_trainer.model import Design
+
+log = logging.getLogger(__name__)
+
+Line = list[tuple["VersionRef", "Manifest"]]  # a version first, then its ancestors
+
+
+@dataclass(frozen=True)
+class Restorer:
+    """What it takes to build live state out of a lineage."""
+
+    store: ModelStore
+    downloads: Executor
+    design: Design
+    dense_learning_rate: float
+    device: torch.device
+
+    def fresh_model(self) -> LiveModel:
+        """Live state that has learned nothing."""
+        return LiveModel.fresh(self.design, self.dense_learning_rate, self.device)
+
+
+def quarantined(store: ModelStore) -> tuple[str, ...]:
+    """Digests that must not be built upon, as channel `stable` says."""
+    found = store.channel(CHANNEL_STABLE)
+    return found[0].quarantined if found else ()
+
+
+def restore_newest(
+    restorer: Restorer, forbidden: tuple[str, ...]
+) -> tuple[LiveModel | None, Standing]:
+    """The newest version of the lineage that may be built upon, as live state.
+
+    A version that cannot be read whole is passed over for the one before it, whose stream
+    positions then make training learn the difference again.
+
+    Args:
+        restorer: of which lineage.
+        forbidden: digests of manifests that must not be among the ancestors.
+
+    Returns:
+        (None where there is no such version, where the next version goes).
+
+    Raises:
+        IntegrityError: there are versions that may be used but none can be read.
+        StoreError: the store did not do its part.
+    """
+    lineage = restorer.design.lineage()
+    numbers = restorer.store.commits(lineage)
+    epoch = 0
+    unreadable: IntegrityError | None = None
+    for number in reversed(numbers):
+        try:
+            line = _line(restorer.store, restorer.store.resolve(lineage, number))
+            epoch = max(epoch, line[0][1].writer_epoch)
+            if any(ref.digest in forbidden for ref, _ in line):
+                log.info("version %d is quarantined or built upon one that is", number)
+                continue
+            model = _build(restorer, line)
+        except IntegrityError as error:
+            if error.reason == "FormatTooNew":
+                raise
+            log.warning("version %d cannot be restored: %s", number, error)
+            unreadable = error
+            continue
+        ref, manifest = line[0]
+        log.info("restored version %d at step %d", number, manifest.step)
+        return model, Standing(
+            next_version=numbers[-1] + 1,
+            writer_epoch=epoch + 1,
+            parent=manifest,
+            parent_ref=ref,
+            ancestors=tuple(ancestor.digest for ancestor, _ in line),
+        )
+    if unreadable is not None:
+        raise unreadable
+    return None, Standing(next_version=numbers[-1] + 1 if numbers else 1, writer_epoch=epoch + 1)
+
+
+def _line(store: ModelStore, ref: VersionRef) -> Line:
+    reach = max(ANCESTORS_KNOWN, store.manifest(ref).chain.length + 1)
+    return list(store.ancestry(ref, limit=reach))
+
+
+def _build(restorer: Restorer, line: Line) -> LiveModel:
+    manifest = line[0][1]
+    model = restorer.fresh_model()
+    for link in reversed([link for _, link in line[: manifest.chain.length + 1]]):
+        for name, table in link.tables.items():
+            rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
+            model.tables[name].restore(Rows(rows.keys, rows.columns))
+    for name, table in manifest.tables.items():
+        if model.tables[name].digest != table.digest_after:
+            raise IntegrityError(
+                "LineageBroken",
+                f"table {name} of version {manifest.version} adds up to another state than its "
+                "writer had",
+            )
+    try:
+        model.restore_dense(
+            read_dense(restorer.store, manifest, "serve"),
+            read_dense(restorer.store, manifest, "train"),
+        )
+    except (KeyError, RuntimeError) as error:
+        raise IntegrityError(
+            "Malformed", f"the weights of version {manifest.version} do not fit: {error}"
+        ) from error
+    model.step = manifest.step
+    model.positions = dict(manifest.positions)
+    return model

@@ -1,0 +1,152 @@
+"""Making a version exist: data, manifest, commit, then the channel `latest`.
+
+Runs on the background thread with a snapshot that nobody changes any more. Whatever fails, the
+store holds the old state or the new one, and the caller still has everything it needs to try
+again: rows count as published only once the commit is known.
+
+A reply to a commit can be lost so that the version exists although this side believes it failed.
+That is harmless: the next attempt finds the number taken by a writer of its own epoch and goes on
+to the next number from the same parent, with at least the same rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from millstream_api.manifest import Channel, Manifest
+from millstream_api.names import CHANNEL_LATEST
+from millstream_core.checkpoint import Folder, write_dense, write_table
+from millstream_core.store import PreconditionFailed, StoreUnavailable, VersionTaken
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
+    from millstream_api.manifest import Group, ObjectRef
+    from millstream_core.store import ModelStore
+    from millstream_trainer.model import Design
+    from millstream_trainer.publishing.snapshots import Snapshot
+    from millstream_trainer.publishing.standing import Standing
+
+TRIES: Final = 5  # at a number or a channel that others move at the same time
+
+
+class Fenced(Exception):  # noqa: N818
+    """A newer writer of this lineage has taken over; this process must publish no more."""
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Who publishes, of what, to where."""
+
+    store: ModelStore
+    uploads: Executor
+    design: Design
+    model: str
+    name: str  # of the worker
+    token: str  # of this process, unlike that of any other: no two write to one folder
+    producer: str  # build
+
+
+def write_version(writer: Writer, snapshot: Snapshot, standing: Standing) -> Manifest:
+    """Commit a snapshot as the next version.
+
+    Raises:
+        Fenced: a writer of a newer epoch has committed meanwhile.
+        StoreError: the store did not do its part; nothing is lost.
+    """
+    version = standing.next_version
+    if snapshot.is_base:
+        writer.store.put_transform(writer.design.transform.canonical())
+    for _ in range(TRIES):
+        manifest = _write_data(writer, snapshot, standing, version)
+        try:
+            writer.store.commit(manifest)
+        except VersionTaken as taken:
+            if taken.writer_epoch > standing.writer_epoch:
+                raise Fenced(
+                    f"{taken}, newer than this writer's epoch {standing.writer_epoch}: another "
+                    "trainer of this model has taken over, so this one stops"
+                ) from taken
+            version = writer.store.commits(manifest.lineage)[-1] + 1
+        else:
+            return manifest
+    raise StoreUnavailable(f"other writers took {TRIES} version numbers in a row")
+
+
+def move_latest(writer: Writer, manifest: Manifest, now: float) -> None:
+    """Point the channel `latest` at this version unless it points further already.
+
+    Raises:
+        StoreError: the channel may not have moved.
+    """
+    ref = manifest.ref()
+    for _ in range(TRIES):
+        found = writer.store.channel(CHANNEL_LATEST)
+        target = found[0].target if found else None
+        if target and target.lineage == ref.lineage and target.version >= ref.version:
+            return
+        channel = Channel(
+            target=ref,
+            previous=target,
+            reason="Published",
+            actor=writer.name,
+            moved_at=now,
+            quarantined=found[0].quarantined if found else (),
+        )
+        try:
+            writer.store.move_channel(CHANNEL_LATEST, channel, etag=found[1] if found else None)
+        except PreconditionFailed:
+            continue
+        return
+    raise StoreUnavailable(f"channel {CHANNEL_LATEST} was moved by others {TRIES} times in a row")
+
+
+def _write_data(writer: Writer, snapshot: Snapshot, standing: Standing, version: int) -> Manifest:
+    lineage = writer.design.lineage()
+    folder = Folder(
+        writer.store,
+        writer.uploads,
+        lineage,
+        f"data/{version}-{writer.token}.{snapshot.number}",
+    )
+    dense: dict[Group, ObjectRef] = {
+        "serve": write_dense(folder, "serve", snapshot.serve),
+        "train": write_dense(folder, "train", snapshot.train),
+    }
+    tables = {
+        name: write_table(folder, name, columns, writer.design.seed, snapshot.tables[name])
+        for name, columns in writer.design.tables().items()
+    }
+    manifest = Manifest(
+        model=writer.model,
+        lineage=lineage,
+        version=version,
+        kind="base" if snapshot.is_base else "delta",
+        parent=standing.parent_ref,
+        chain=standing.chain(version, 0, is_base=snapshot.is_base),
+        writer=writer.name,
+        writer_epoch=standing.writer_epoch,
+        step=snapshot.step,
+        created_at=snapshot.taken_at,
+        watermark=snapshot.watermark,
+        positions=snapshot.positions,
+        architecture=writer.design.architecture,
+        transform=writer.design.transform.fingerprint(),
+        dense=dense,
+        tables=tables,
+        validation=snapshot.validation,
+        producer=writer.producer,
+    )
+    served = version_bytes(manifest)["serve"]
+    return manifest.changed(chain=standing.chain(version, served, is_base=snapshot.is_base))
+
+
+def version_bytes(manifest: Manifest) -> dict[Group, int]:
+    """Bytes of a version's own objects by group."""
+    total = {group: obj.bytes for group, obj in manifest.dense.items()}
+    for table in manifest.tables.values():
+        for shard in table.shards:
+            objects = [shard.keys, *shard.columns.values()]
+            total[shard.group] += sum(obj.bytes for obj in objects)
+    return total

@@ -1,0 +1,140 @@
+"""From records to columns: what is malformed is counted by reason and left out, never fatal.
+
+A stream is written by other people's programs. Batches are decoded column by column, because
+nearly all are clean; only a batch with something wrong in it is looked at record by record.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from millstream_core.features import PAD, key_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+# Event times outside are mistakes of unit (milliseconds, days) or broken clocks.
+EARLIEST: Final = 0.0  # 1970
+LATEST: Final = 4_102_444_800.0  # 2100
+LONGEST_ID: Final = 1024  # characters
+
+
+@dataclass(frozen=True)
+class EventBatch:
+    """Events ready to learn from, in stream order."""
+
+    user: NDArray[np.int64]  # [n] keys
+    item: NDArray[np.int64]  # [n] keys
+    label: NDArray[np.float32]  # [n] 0 or 1
+    time: NDArray[np.float64]  # [n] Unix seconds
+    rejected: Counter[str] = field(default_factory=Counter)  # malformed records by reason
+
+    def __len__(self) -> int:
+        return len(self.user)
+
+
+class _Malformed(Exception):  # noqa: N818 - never leaves this module
+    """Carries the reason, a CamelCase word fit for a metric label."""
+
+
+def decode(records: Sequence[Mapping[str, Any]]) -> EventBatch:
+    """Columns of all well-formed records, and the others counted by reason.
+
+    Reasons: NotAnObject, MissingField, WrongType, IdOutOfRange, BadLabel, BadTime.
+    """
+    clean = _decode_clean(records)
+    if clean is not None:
+        return clean
+    rows: list[tuple[int, int, float, float]] = []
+    rejected: Counter[str] = Counter()
+    for record in records:
+        try:
+            rows.append(_row(record))
+        except _Malformed as error:
+            rejected[str(error)] += 1
+    users, items, labels, times = zip(*rows, strict=True) if rows else ((), (), (), ())
+    return EventBatch(
+        np.array(users, np.int64),
+        np.array(items, np.int64),
+        np.array(labels, np.float32),
+        np.array(times, np.float64),
+        rejected,
+    )
+
+
+def _decode_clean(records: Sequence[Mapping[str, Any]]) -> EventBatch | None:
+    """All columns at once where every record is plainly in order, else None."""
+    try:
+        users = [record["user_id"] for record in records]
+        items = [record["item_id"] for record in records]
+        labels = [record["label"] for record in records]
+        times = [record["event_time"] for record in records]
+        if not {*map(type, users), *map(type, items), *map(type, labels)} <= {int}:
+            return None
+        if not {*map(type, times)} <= {float}:
+            return None
+        batch = EventBatch(
+            np.array(users, np.int64),
+            np.array(items, np.int64),
+            np.array(labels, np.float32),
+            np.array(times, np.float64),
+        )
+    except (KeyError, OverflowError, TypeError):
+        return None
+    is_in_order = (
+        (batch.user != PAD)
+        & (batch.item != PAD)
+        & ((batch.label == 0) | (batch.label == 1))
+        & (batch.time >= EARLIEST)
+        & (batch.time <= LATEST)
+    )
+    return batch if bool(is_in_order.all()) else None
+
+
+def _row(record: Mapping[str, Any]) -> tuple[int, int, float, float]:
+    try:
+        user, item = record["user_id"], record["item_id"]
+        label, time = record["label"], record["event_time"]
+    except KeyError as error:
+        raise _Malformed("MissingField") from error
+    except (TypeError, IndexError) as error:
+        raise _Malformed("NotAnObject") from error
+    return _key(user), _key(item), _label(label), _time(time)
+
+
+def _key(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | str):
+        raise _Malformed("WrongType")
+    if isinstance(value, str) and not 0 < len(value) <= LONGEST_ID:
+        raise _Malformed("IdOutOfRange")
+    try:
+        key = key_of(value)
+    except (ValueError, OverflowError) as error:
+        raise _Malformed("IdOutOfRange") from error
+    if key == PAD:
+        raise _Malformed("IdOutOfRange")
+    return key
+
+
+def _label(value: object) -> float:
+    # True and False are what JSON writers make of a click.
+    if not isinstance(value, bool | int | float):
+        raise _Malformed("WrongType")
+    if value not in {0, 1}:
+        raise _Malformed("BadLabel")
+    return float(value)
+
+
+def _time(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise _Malformed("WrongType")
+    if not EARLIEST <= value <= LATEST or not math.isfinite(value):
+        raise _Malformed("BadTime")
+    return float(value)

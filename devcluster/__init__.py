@@ -1,6 +1,6 @@
 """The local Kubernetes cluster of the demo and the tests, from packages alone. See README.md."""
 
 from devcluster.commands import DevclusterError
-from devcluster.control_plane import Cluster, control_plane
+from devcluster.controlplane import Cluster, control_plane
 
 __all__ = ["Cluster", "DevclusterError", "control_plane"]

@@ -9,6 +9,7 @@ What to do is decided by `decide_up` from what is seen; starting and waiting is 
 
 import json
 import shutil
+import socket
 import ssl
 import time
 from collections.abc import Collection, Sequence
@@ -110,11 +111,23 @@ class Health:
         self._client.close()
 
     def answers(self, url: str) -> bool:
-        """Whether a GET is answered with success."""
+        """Whether a GET succeeds, or for a `unix://` socket a connection."""
+        if url.startswith("unix://"):
+            return _accepts(url.removeprefix("unix://"))
         try:
             return self._client.get(url).is_success
         except httpx.HTTPError:
             return False
+
+
+def _accepts(path: str) -> bool:
+    with socket.socket(socket.AF_UNIX) as client:
+        client.settimeout(HEALTH_LIMIT)
+        try:
+            client.connect(path)
+        except OSError:
+            return False
+    return True
 
 
 def find_working(components: Sequence[Component], state: State) -> set[str]:

@@ -1,0 +1,251 @@
+"""The full shape: the control plane plus one node that runs pods, DNS, an S3 server, Prometheus.
+
+Coming up in order: what the machine lacks, programs and images (cached), network and cgroup,
+control plane, containerd with its images, kubelet and kube-proxy, add-ons. Going down it ends
+processes, then containers, then undoes mounts, interfaces and rules; each of these steps finds its
+work by looking at the machine, so it does not matter how far `up` came or what was killed.
+"""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+
+from devcluster import (
+    addons,
+    components,
+    containerd,
+    controlplane,
+    host,
+    leftovers,
+    lifecycle,
+    network,
+    processes,
+)
+from devcluster.binaries import Binaries
+from devcluster.cache import lock
+from devcluster.commands import DevclusterError, run
+from devcluster.components import NODE_ADDRESS, Component, Settings
+from devcluster.containerd import Containerd
+from devcluster.controlplane import Cluster
+from devcluster.images import ImageStore
+from devcluster.lifecycle import Action, Made
+from devcluster.paths import State
+from devcluster.pki import NODE_NAME
+from devcluster.progress import Progress
+
+NODE_LIMIT = 60.0
+ROLLOUT_LIMIT = 120.0
+ADDON_LIMIT = 30.0
+
+
+class Full:
+    """The full cluster of a checkout."""
+
+    def __init__(self, state: State, cache: Path, progress: Progress) -> None:
+        self._state = state
+        self._cache = cache
+        self._store = cache / "containerd"
+        self._progress = progress
+        self._binaries = Binaries(cache, progress)
+        self._images = ImageStore(cache, progress)
+
+    def up(self) -> Cluster:
+        """Makes, repairs or confirms the cluster.
+
+        Raises:
+            DevclusterError: It could not be brought up; the message says why.
+        """
+        with lock(self._cache / "locks" / "full", self._progress):
+            cni = host.prepare(self._state, self._progress)
+            tags = self.build()
+            programs = self._binaries.kubernetes()
+            made = Made.read(self._state)
+            plan = lifecycle.decide_up(
+                [component.name for component in self._expected(made)],
+                lifecycle.find_working(self._expected(made), self._state),
+                str(made.programs) if made and made.complete else None,
+                str(programs),
+            )
+            if plan.action is Action.FRESH or made is None:
+                self._clean()
+                ports = controlplane.draw_ports()
+                made = Made(programs, NODE_ADDRESS, ports, audit=False, complete=False)
+                settings = self._prepare(made, cni, tags["pause"])
+                self._start(settings, None)
+            elif plan.action is Action.REPAIR:
+                settings = controlplane.settings_of(self._state, made)
+                with self._progress.step(f"repairing the cluster ({plan.reason})", 10):
+                    network.bring_up(self._state)
+                    self._start(settings, plan.restart)
+            else:
+                settings = controlplane.settings_of(self._state, made)
+            self._install_addons(tags)
+            replace(made, complete=True).write(self._state)
+            return Cluster(self._state.kubeconfig, settings.server, self._state)
+
+    def down(self, *, purge_images: bool) -> None:
+        """Ends everything of the cluster; fine if there is nothing.
+
+        Args:
+            purge_images: Whether containerd's images go too; they are loaded again by `up`.
+        """
+        ending = self._progress.step("ending the cluster", 5)
+        with lock(self._cache / "locks" / "full", self._progress), ending:
+            self._clean()
+            if purge_images and self._store.exists():
+                shutil.rmtree(self._store)
+
+    def build(self) -> dict[str, str]:
+        """Compiles and builds what is not cached yet; returns the add-ons' images by name."""
+        self._binaries.kubernetes()
+        self._binaries.clients()
+        with lock(self._cache / "locks" / "images", self._progress):
+            return {
+                "pause": self._images.ensure_program("pause", self._binaries.pause()),
+                "coredns": self._images.ensure_program("coredns", self._binaries.coredns()),
+                "s3": self._images.ensure_program("s3", self._binaries.versitygw()),
+                "prometheus": self._images.ensure_prometheus(),
+            }
+
+    def containerd(self) -> Containerd:
+        """The cluster's containerd."""
+        return Containerd(self._state, self._store)
+
+    def components(self, settings: Settings) -> tuple[Component, ...]:
+        """Everything that must run, in starting order."""
+        return (
+            containerd.component(self._state),
+            *components.control_plane(settings),
+            components.kubelet(settings),
+            components.kube_proxy(settings),
+        )
+
+    def _expected(self, made: Made | None) -> tuple[Component, ...]:
+        if made is None:
+            return ()
+        return self.components(controlplane.settings_of(self._state, made))
+
+    def _prepare(self, made: Made, cni: Path, pause_image: str) -> Settings:
+        settings = controlplane.prepare(self._state, made)
+        config = containerd.render_config(self._state, self._store, pause_image, cni)
+        self._state.containerd.mkdir(parents=True)
+        (self._state.containerd / "config.toml").write_text(config)
+        resolv_conf = str(network.find_resolv_conf())
+        kubelet = components.render_kubelet_config(self._state, made.ports, resolv_conf)
+        (self._state.kubelet / "root").mkdir(parents=True)
+        (self._state.kubelet / "config.json").write_text(json.dumps(kubelet, indent=2))
+        self._state.s3.mkdir()
+        network.bring_up(self._state)
+        leftovers.make_cgroups()
+        return settings
+
+    def _start(self, settings: Settings, names: tuple[str, ...] | None) -> None:
+        wanted = {c.name: c for c in self.components(settings) if names is None or c.name in names}
+        if "containerd" in wanted:
+            self._start_containerd(wanted["containerd"], fresh=names is None)
+        with self._progress.step("starting the control plane", 8):
+            controlplane.start_control_plane(settings, tuple(wanted))
+        node = [wanted[name] for name in ("kubelet", "kube-proxy") if name in wanted]
+        with self._progress.step("starting the node", 8):
+            lifecycle.restart_components(node, self._state)
+            self._await(self._node_is_ready, NODE_LIMIT, "the node did not become ready")
+
+    def _start_containerd(self, component: Component, *, fresh: bool) -> None:
+        lifecycle.restart_components([component], self._state)
+        if fresh and self.containerd().remove_containers():
+            # It read the removed containers at its start and would go on asking for them.
+            lifecycle.restart_components([component], self._state)
+
+    def _install_addons(self, tags: dict[str, str]) -> None:
+        loaded = {name for name, _ in self.containerd().images()}
+        missing = [tag for tag in tags.values() if tag not in loaded]
+        if missing:
+            with self._progress.step("loading the add-ons' images", 15):
+                for tag in missing:
+                    self.containerd().load(self._images, tag)
+        upstream = network.nameservers(network.find_resolv_conf().read_text())
+        volume = {"hostPath": {"path": str(self._state.s3), "type": "Directory"}}
+        manifests = [
+            *addons.render_dns(tags["coredns"], upstream),
+            addons.render_namespace(),
+            *addons.render_s3(tags["s3"], volume),
+            *addons.render_prometheus(tags["prometheus"]),
+        ]
+        with self._progress.step("starting DNS, S3 server and Prometheus", 10):
+            install(self._binaries.clients() / "kubectl", self._state.kubeconfig, manifests)
+            self._await(make_bucket, ADDON_LIMIT, f"the S3 server at {addons.S3_URL} is mute")
+
+    def _node_is_ready(self) -> bool:
+        path = "{.status.conditions[?(@.type=='Ready')].status}"
+        kubectl: list[str | Path] = [
+            self._binaries.clients() / "kubectl",
+            "--kubeconfig",
+            self._state.kubeconfig,
+        ]
+        try:
+            command = [*kubectl, "get", "node", NODE_NAME, "--output", f"jsonpath={path}"]
+            return run(command, seconds=20) == "True"
+        except DevclusterError:
+            return False  # not registered yet
+
+    def _await(self, condition: Callable[[], bool], seconds: float, complaint: str) -> None:
+        if not processes.wait_until(condition, seconds, every=0.2):
+            where = self._state.log("kubelet").parent
+            raise DevclusterError(f"{complaint} within {seconds:.0f} s; the logs are in {where}")
+
+    def _clean(self) -> None:
+        lifecycle.end_all(self._state)
+        leftovers.end_containers()
+        leftovers.unmount([self._state.root, self._cache / "images"])
+        leftovers.remove_outside_files(self._state)
+        foreign = processes.find_foreign(("kubelet", "kube-proxy"), self._state.root)
+        network.remove(keep_kubernetes_chains=bool(foreign))
+        lifecycle.remove_state(self._state)
+
+
+def install(kubectl: Path, kubeconfig: Path, manifests: list[addons.Manifest]) -> None:
+    """Applies the add-ons and waits until their pods are ready."""
+    command: list[str | Path] = [kubectl, "--kubeconfig", kubeconfig]
+    listed = {"apiVersion": "v1", "kind": "List", "items": manifests}
+    apply: list[str | Path] = ["apply", "--server-side", "--force-conflicts", "--filename", "-"]
+    run([*command, *apply], seconds=60, feed=json.dumps(listed).encode())
+    for namespace, name in addons.ROLLOUTS:
+        if any(m["kind"] == "Deployment" and m["metadata"]["name"] == name for m in manifests):
+            wait: list[str | Path] = [
+                "rollout",
+                "status",
+                f"deployment/{name}",
+                f"--timeout={ROLLOUT_LIMIT:.0f}s",
+            ]
+            run([*command, "--namespace", namespace, *wait], seconds=ROLLOUT_LIMIT + 20)
+
+
+def make_bucket() -> bool:
+    """Makes the bucket for models; whether it is there now."""
+    client = boto3.client(
+        "s3",
+        endpoint_url=addons.S3_URL,
+        region_name=addons.S3_REGION,
+        aws_access_key_id=addons.S3_CREDENTIALS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=addons.S3_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
+        config=Config(
+            connect_timeout=2,
+            read_timeout=5,
+            retries={"total_max_attempts": 1},
+            s3={"addressing_style": "path"},
+            proxies={},
+        ),
+    )
+    try:
+        client.create_bucket(Bucket=addons.S3_BUCKET)
+    except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
+        return True
+    except (BotoCoreError, ClientError):
+        return False
+    return True

@@ -196,5 +196,6 @@ state = "{state.containerd / "state"}"
   runtime_type = "io.containerd.runc.v2"
 
 [{runc}.options]
+  Root = "{state.containerd / "runc"}"
   SystemdCgroup = false
 """

@@ -33,7 +33,7 @@ from devcluster.commands import DevclusterError, run
 from devcluster.components import NODE_ADDRESS, Component, Settings
 from devcluster.containerd import Containerd
 from devcluster.controlplane import Cluster
-from devcluster.images import ImageStore
+from devcluster.images import Build, ImageStore
 from devcluster.lifecycle import Action, Made
 from devcluster.paths import State
 from devcluster.pki import NODE_NAME
@@ -67,8 +67,8 @@ class Full:
             programs = self._binaries.kubernetes()
             made = Made.read(self._state)
             plan = lifecycle.decide_up(
-                [component.name for component in self._expected(made)],
-                lifecycle.find_working(self._expected(made), self._state),
+                [component.name for component in self.expected(made)],
+                lifecycle.find_working(self.expected(made), self._state),
                 str(made.programs) if made and made.complete else None,
                 str(programs),
             )
@@ -113,6 +113,30 @@ class Full:
                 "prometheus": self._images.ensure_prometheus(),
             }
 
+    def prepare(self) -> None:
+        """Installs, compiles and builds all that `up` needs, without starting anything.
+
+        Raises:
+            DevclusterError: Something is missing that it may not install.
+        """
+        host.prepare(self._state, self._progress)
+        self.build()
+
+    def load_image(self, build: Build) -> int:
+        """Builds an image and hands it to the running cluster; returns the bytes that travelled.
+
+        Raises:
+            DevclusterError: A step of the build failed, or the cluster does not run.
+        """
+        if not self._state.containerd_socket.exists():
+            raise DevclusterError("the cluster does not run; `python -m devcluster up` starts it")
+        with lock(self._cache / "locks" / "images", self._progress):
+            self._images.ensure_base()
+            with self._progress.step(f"building {build.tag}"):
+                self._images.build(build)
+            with self._progress.step(f"loading {build.tag}"):
+                return self.containerd().load(self._images, build.tag)
+
     def containerd(self) -> Containerd:
         """The cluster's containerd."""
         return Containerd(self._state, self._store)
@@ -126,7 +150,8 @@ class Full:
             components.kube_proxy(settings),
         )
 
-    def _expected(self, made: Made | None) -> tuple[Component, ...]:
+    def expected(self, made: Made | None) -> tuple[Component, ...]:
+        """What must run of a cluster made so; nothing if there is none."""
         if made is None:
             return ()
         return self.components(controlplane.settings_of(self._state, made))

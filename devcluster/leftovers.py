@@ -8,14 +8,18 @@ import os
 import signal
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from devcluster import host
 from devcluster.commands import DevclusterError, run
 from devcluster.components import CGROUP
+from devcluster.network import NETWORK
 from devcluster.paths import State
 
 SHIM_SOCKETS = Path("/run/containerd/s")
+CNI_RESULTS = Path("/var/lib/cni/results")
+KUBELET_FOLDERS = (Path("/var/lib/kubelet/device-plugins"), Path("/var/lib/kubelet"))
 LOG_LINKS = Path("/var/log/containers")
 
 
@@ -69,7 +73,7 @@ def mounts_below(mountinfo: str, folders: list[str]) -> list[str]:
 
 
 def remove_outside_files(state: State) -> None:
-    """Removes what containerd and kubelet write at fixed places outside the cluster's folder."""
+    """Removes what containerd, kubelet and CNI write at fixed places outside the folder."""
     for address in (state.containerd / "state").glob("*/k8s.io/*/address"):
         socket = Path(address.read_text().strip().removeprefix("unix://"))
         if socket.parent == SHIM_SOCKETS:
@@ -77,6 +81,13 @@ def remove_outside_files(state: State) -> None:
     for link in LOG_LINKS.iterdir() if LOG_LINKS.exists() else ():
         if link.is_symlink() and str(link.readlink()).startswith(f"{state.root}/"):
             link.unlink()
+    for result in CNI_RESULTS.glob(f"{NETWORK}-*"):
+        pod = result.name.removeprefix(f"{NETWORK}-").partition("-")[0]
+        for file in CNI_RESULTS.glob(f"*-{pod}-*"):  # one more for the pod's loopback
+            file.unlink()
+    for folder in KUBELET_FOLDERS:
+        with suppress(OSError):  # another kubelet's
+            folder.rmdir()
 
 
 def _members(tops: list[Path]) -> set[int]:

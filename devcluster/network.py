@@ -31,7 +31,6 @@ RULES: tuple[tuple[str, str], ...] = (
     ("filter", f"FORWARD -d {POD_RANGE} -j ACCEPT"),
 )
 TABLES = ("nat", "filter", "mangle")
-CNI_RESULTS = Path("/var/lib/cni/results")
 
 
 def render_cni(state: State) -> dict[str, Any]:
@@ -125,9 +124,6 @@ def remove(*, keep_kubernetes_chains: bool) -> None:
                 run(
                     [f"{family}-restore", "--noflush", "-w", "10"], seconds=60, feed=script.encode()
                 )
-    if CNI_RESULTS.exists():
-        for result in CNI_RESULTS.glob(f"{NETWORK}-*"):
-            result.unlink()
 
 
 def cleanup_script(saved: str, *, keep_kubernetes_chains: bool) -> str:

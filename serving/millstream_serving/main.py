@@ -72,7 +72,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     started = time.monotonic()
     warm_up()
     log.info("kernels are ready after %.1f s", time.monotonic() - started)
-    uvloop.run(serve(settings, store, follower, options.host, options.port, options.linger))
+    return uvloop.run(_until_told_to_leave(settings, store, follower, options))
+
+
+async def _until_told_to_leave(
+    settings: ServerSettings, store: ModelStore, follower: Follower, options: argparse.Namespace
+) -> int:
+    leave = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, leave.set)
+    try:
+        await serve(settings, store, follower, options.host, options.port, leave, options.linger)
+    except OSError as error:
+        log.error("%s", error)  # noqa: TRY400
+        return 1
     return 0
 
 
@@ -82,9 +95,10 @@ async def serve(
     follower: Follower,
     host: str,
     port: int,
+    leave: asyncio.Event,
     linger: float = LINGER_SECONDS,
 ) -> None:
-    """Serve until SIGTERM or SIGINT, then drain.
+    """Serve until told to leave, then drain.
 
     Args:
         settings: of the RecServing.
@@ -92,7 +106,11 @@ async def serve(
         follower: of its release.
         host: address to listen on.
         port: to listen on.
-        linger: seconds to go on answering after the signal.
+        leave: set by whoever wants this replica to go.
+        linger: seconds to go on answering after that.
+
+    Raises:
+        OSError: the port cannot be had.
     """
     loop = asyncio.get_running_loop()
     pool = ScoringPool(settings.threads, settings.threads * WAITING_PER_THREAD)
@@ -112,27 +130,24 @@ async def serve(
         stopwatch=time.monotonic,
     )
     server = HttpServer(App(replica, Metrics(replica, _now), time.monotonic), host, port)
-    leaving: set[asyncio.Task[None]] = set()
-
-    def leave() -> None:
-        if not leaving:
-            log.info("leaving: answering for %.1f s more", linger)
-            replica.drain()
-            leaving.add(loop.create_task(server.drain(linger, LONGEST_DRAIN_SECONDS)))
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, leave)
     loader.start()
     following = loop.create_task(follower.follow(replica.release_read))
     serving = loop.create_task(server.serve())
+    leaving = loop.create_task(leave.wait())
     try:
-        # A follower never ends by itself: if it did, this replica would be deaf and must restart.
-        await asyncio.wait({following, serving}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (following, serving):
-            if task.done():
-                task.result()
+        # The first two never end by themselves: if one did, this replica must be replaced.
+        done, _ = await asyncio.wait(
+            {following, serving, leaving}, return_when=asyncio.FIRST_COMPLETED
+        )
+        for task in done:
+            task.result()
+        log.info("leaving: answering for %.1f s more", linger)
+        replica.drain()
+        await server.drain(linger, LONGEST_DRAIN_SECONDS)
+        await serving
     finally:
         following.cancel()
+        leaving.cancel()
         loader.stop()
         pool.stop()
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -57,6 +59,15 @@ def random_dense(architecture: Architecture, seed: int = 0, scale: float = 0.3) 
     }
 
 
+def overflowing_dense(architecture: Architecture) -> Dense:
+    """Finite weights whose products are not: what a burst of an optimizer leaves behind."""
+    dense = random_dense(architecture)
+    dense["head.2.weight"][:] = 3e38
+    dense["head.2.bias"][:] = 3e38
+    dense["head.1.bias"][:] = 3e38
+    return dense
+
+
 def marked_dense(architecture: Architecture, mark: float) -> Dense:
     """Weights that answer `mark / 100` exactly when every row read carries the same mark.
 
@@ -105,6 +116,7 @@ class Publisher:
         popular: list[int] | None = None,
         newest: list[int] | None = None,
         base: bool = False,
+        version: int | None = None,
         change: Callable[[Manifest], Manifest] = lambda manifest: manifest,
     ) -> VersionRef:
         """Write the next version.
@@ -116,9 +128,11 @@ class Publisher:
             popular: candidates.popular; None for the first 20 items.
             newest: candidates.new.
             base: write the full state; the first version always is one.
+            version: its number; None for the next one.
             change: a last look at the manifest before it is committed, for lies.
         """
-        version = 0 if self.latest is None else self.latest.version + 1
+        if version is None:
+            version = 0 if self.latest is None else self.latest.version + 1
         is_base = base or self.latest is None
         before = dict(self.digests)
         changed = {name: dict((rows or {}).get(name, {})) for name in self.tables}
@@ -171,7 +185,7 @@ class Publisher:
             positions={"0": version},
             architecture=self.architecture,
             transform=self.store.put_transform(transform.canonical()),
-            dense={"serve": write_dense(folder, "serve", weights | proposals)},
+            dense={"serve": write_dense(folder, "serve", proposals | weights)},
             tables=written,
             validation=Validation(events=version),
             producer="test",
@@ -283,3 +297,14 @@ def digest_of(text: str) -> str:
 
 def make_ref(version: int, lineage: str = "a1b2c3") -> VersionRef:
     return VersionRef(lineage=lineage, version=version, digest=digest_of(f"{lineage}/{version}"))
+
+
+def until(condition: Callable[[], Any], what: str, seconds: float = 20.0) -> Any:
+    """The first true value of a condition; fails with `what` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        value = condition()
+        if value:
+            return value
+        threading.Event().wait(0.005)
+    raise AssertionError(f"waited {seconds} s in vain for {what}")

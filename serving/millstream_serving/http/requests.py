@@ -7,7 +7,7 @@ error that is silently ignored costs its author a day.
 from __future__ import annotations
 
 from typing import Any, Final
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import orjson
 
@@ -60,15 +60,14 @@ def read_rank(body: bytes) -> Query:
     )
 
 
-def read_recommend(segment: str, query_string: str) -> Query:
-    """The query in GET /recommend/{segment}?query_string; raises BadRequest.
+def read_recommend(user_id: str, query_string: str) -> Query:
+    """The query in GET /recommend/{user_id}?query_string; raises BadRequest.
 
     Args:
-        segment: of the path, percent-encoded.
-        query_string: without the question mark.
+        user_id: from the path, decoded.
+        query_string: without the question mark, as sent.
     """
     try:
-        user_id = unquote(segment, errors="strict")
         given = parse_qsl(
             query_string, keep_blank_values=True, strict_parsing=bool(query_string), errors="strict"
         )

@@ -28,6 +28,7 @@ class HttpServer:
     def __init__(self, app: App, host: str, port: int) -> None:
         """Nothing listens yet."""
         self._app = app
+        self._address = f"{host}:{port}"
         self._server = Server(
             app,
             address=host,
@@ -40,8 +41,17 @@ class HttpServer:
         )
 
     async def serve(self) -> None:
-        """Listen and answer; returns after `drain`, or raises where the port cannot be had."""
-        await self._server.serve()
+        """Listen and answer; returns after `drain`.
+
+        Raises:
+            OSError: the address cannot be listened on.
+        """
+        try:
+            await self._server.serve()
+        except RuntimeError as error:
+            # granian appends a stack backtrace of its own to the one line that says it.
+            reason = str(error).partition("\n")[0]
+            raise OSError(f"cannot listen on {self._address}: {reason}") from error
 
     async def drain(self, linger: float, longest: float) -> None:
         """Go on answering until callers have gone, then stop listening.

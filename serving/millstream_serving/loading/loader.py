@@ -34,8 +34,7 @@ log = logging.getLogger(__name__)
 
 FETCHES_AT_ONCE: Final = 8
 REFUSALS_KEPT: Final = 256
-FIRST_PAUSE_SECONDS: Final = 0.25
-LONGEST_PAUSE_SECONDS: Final = 10.0
+PAUSES_SECONDS: Final = (0.25, 10.0)  # the first, and the longest, between two tries
 LOOK_AT_STORE_SECONDS: Final = 15.0  # how stale the reported health may become when idle
 
 
@@ -75,6 +74,7 @@ class Loader:
         tell: Callable[[Loaded], None],
         clock: Callable[[], float],
         stopwatch: Callable[[], float],
+        pauses: tuple[float, float] = PAUSES_SECONDS,
     ) -> None:
         """Nothing runs yet.
 
@@ -83,7 +83,9 @@ class Loader:
             tell: called on the loading thread after every change.
             clock: Unix seconds.
             stopwatch: seconds of a clock that never jumps.
+            pauses: seconds before the second try, and at most.
         """
+        self._first_pause, self._longest_pause = pauses
         self._store = store
         self._tell = tell
         self._stopwatch = stopwatch
@@ -119,7 +121,7 @@ class Loader:
                 self._changed.notify()
 
     def _run(self) -> None:
-        pause = FIRST_PAUSE_SECONDS
+        pause = self._first_pause
         while not self._is_stopping:
             seen = self._generation
             try:
@@ -128,12 +130,12 @@ class Loader:
                 # A fault of this program: say so and try again, for old versions go on serving.
                 log.exception("loading failed in an unforeseen way")
                 complete = False
-            pause = FIRST_PAUSE_SECONDS if complete else min(2 * pause, LONGEST_PAUSE_SECONDS)
             with self._changed:
                 self._changed.wait_for(
                     lambda seen=seen: self._is_stopping or self._generation != seen,  # type: ignore[misc]
                     timeout=LOOK_AT_STORE_SECONDS if complete else pause,
                 )
+            pause = self._first_pause if complete else min(2 * pause, self._longest_pause)
 
     def _bring_in(self, wanted: tuple[VersionRef, ...]) -> bool:
         """Load what is missing; False where the store has to be tried again."""

@@ -1,0 +1,139 @@
+"""What a query is answered with."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from millstream_serving.engine.versions import ScratchPad
+from millstream_serving.features.store import VersionedHistory
+from millstream_serving.loading.applying import Shelf
+from millstream_serving.ranking.answers import Query, answer, proposals, sigmoid
+from tests.builders.objects import MemoryObjects
+from tests.builders.serving import Publisher, history_row, overflowing_dense, random_rows
+
+POPULAR = 4
+
+
+@pytest.fixture(scope="module")
+def versions():
+    """Two good versions and one whose scores overflow, by name."""
+    publisher = Publisher(MemoryObjects())
+    rows = random_rows(publisher, 5, 10)
+    rows["history"][1] = history_row(publisher.architecture, [1000, 1001])
+    refs = {
+        "stable": publisher.publish(
+            rows, popular=[1000, 1002, 1003, 1004, 1005], newest=[1003, 1009]
+        ),
+        "candidate": publisher.publish({"user": random_rows(publisher, 5, 1, seed=8)["user"]}),
+        "overflowing": publisher.publish(dense=overflowing_dense(publisher.architecture)),
+    }
+    with ThreadPoolExecutor(2) as pool:
+        shelf = Shelf(publisher.store, pool, lambda: 0.0)
+        shelf.load(refs["overflowing"], lambda _: True, lambda _: None)
+    return {name: shelf.held[ref.digest] for name, ref in refs.items()}
+
+
+def ask(query, *in_turn):
+    return answer(query, in_turn, VersionedHistory(), POPULAR, ScratchPad())
+
+
+def test_the_best_come_first_and_k_cuts_the_rest(versions):
+    items = tuple(range(1000, 1010))
+    everything = ask(Query(3, items), versions["stable"])
+    assert sorted(everything.ids) == sorted(items)
+    assert (np.diff(everything.scores) <= 0).all()
+    best = ask(Query(3, items, k=3), versions["stable"])
+    assert best.ids == everything.ids[:3]
+
+
+def test_scores_are_probabilities_of_the_logits_of_the_version(versions):
+    version = versions["stable"]
+    got = ask(Query(3, (1001, 1002)), version)
+    logits = version.logits(3, np.array(got.ids), version.history_of(3), ScratchPad())
+    np.testing.assert_allclose(got.scores, 1 / (1 + np.exp(-logits.astype(np.float64))))
+
+
+def test_ids_come_back_as_they_were_sent(versions):
+    got = ask(Query("3", ("1001", 1002, "a text", "1001")), versions["stable"])
+    assert sorted(map(repr, got.ids)) == sorted(map(repr, ("1001", 1002, "a text", "1001")))
+
+
+def test_an_id_is_the_same_as_number_and_as_text(versions):
+    as_text = ask(Query("3", ("1001", "1002")), versions["stable"])
+    as_number = ask(Query(3, (1001, 1002)), versions["stable"])
+    np.testing.assert_array_equal(as_text.scores, as_number.scores)
+
+
+def test_a_history_in_the_query_takes_the_place_of_the_stored_one(versions):
+    stored = ask(Query(1, (1005,)), versions["stable"])
+    same = ask(Query(1, (1005,), history=(1000, 1001)), versions["stable"])
+    none = ask(Query(1, (1005,), history=()), versions["stable"])
+    assert stored.scores == same.scores
+    assert stored.scores != none.scores
+
+
+def test_of_a_long_history_the_last_items_count(versions):
+    long = ask(
+        Query(1, (1005,), history=(1007,) * 100 + (1, 1000, 1001, 1002, 1003)), versions["stable"]
+    )
+    last = ask(Query(1, (1005,), history=(1, 1000, 1001, 1002, 1003)), versions["stable"])
+    assert long.scores == last.scores
+
+
+@pytest.mark.parametrize("user", [None, 99, "nobody"])
+def test_an_unknown_user_is_answered(versions, user):
+    got = ask(Query(user, (1001, 5, "unknown item")), versions["stable"])
+    assert len(got.ids) == 3
+    assert np.isfinite(got.scores).all()
+
+
+def test_an_id_outside_the_range_of_keys_is_said_so(versions):
+    with pytest.raises(ValueError, match="outside the range"):
+        ask(Query(1, (2**63,)), versions["stable"])
+
+
+@pytest.mark.parametrize(
+    ("history", "wanted"),
+    [
+        pytest.param([], [1000, 1002, 1003, 1004, 1009], id="popular ones first, each once"),
+        pytest.param([1000, 1003], [1002, 1004, 1009], id="without what the user has seen"),
+        pytest.param(
+            [1000, 1002, 1003, 1004, 1009],
+            [1000, 1002, 1003, 1004, 1009],
+            id="all of them for one who has seen all",
+        ),
+    ],
+)
+def test_a_version_proposes_its_popular_and_new_items(versions, history, wanted):
+    got = proposals(versions["stable"], np.array(history, np.int64), POPULAR)
+    assert got.tolist() == wanted
+
+
+def test_a_recommendation_ranks_the_proposals(versions):
+    got = ask(Query(1, None, k=2), versions["stable"])
+    assert len(got.ids) == 2
+    assert set(got.ids) <= {1002, 1003, 1004, 1009}
+
+
+def test_scores_that_are_not_finite_give_way_to_the_next_version(versions):
+    got = ask(Query(3, (1001, 1002)), versions["overflowing"], versions["stable"])
+    assert got.version == versions["stable"].ref
+    assert got.nonfinite == ((versions["overflowing"].ref, 2),)
+    assert np.isfinite(got.scores).all()
+
+
+def test_without_another_version_there_is_no_answer(versions):
+    got = ask(Query(3, (1001, 1002)), versions["overflowing"])
+    assert got.scores is None
+    assert got.ids == []
+    assert got.nonfinite == ((versions["overflowing"].ref, 2),)
+
+
+@pytest.mark.parametrize(
+    ("logit", "score"), [(0, 0.5), (-1000, 0.0), (1000, 1.0), (3.4e38, 1.0), (-3.4e38, 0.0)]
+)
+def test_no_finite_logit_makes_a_score_that_is_none(logit, score):
+    assert sigmoid(np.array([logit], np.float32))[0] == score

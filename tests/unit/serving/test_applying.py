@@ -1,0 +1,386 @@
+"""From a reference to a version that may answer, or to the reason why it must not."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from millstream_api.manifest import VersionRef
+from millstream_core.store import StoreUnavailable
+from millstream_serving.engine.versions import ScratchPad
+from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.checks import Refused
+from tests.builders.objects import MemoryObjects
+from tests.builders.serving import (
+    Publisher,
+    make_architecture,
+    make_ref,
+    random_dense,
+    random_rows,
+)
+
+
+@pytest.fixture
+def publisher():
+    """A lineage with a base of 20 users and 40 items."""
+    made = Publisher(MemoryObjects())
+    made.publish(random_rows(made, 20, 40))
+    return made
+
+
+@pytest.fixture
+def shelf(publisher):
+    with ThreadPoolExecutor(4) as pool:
+        yield Shelf(publisher.store, pool, clock=lambda: 1e9)
+
+
+def load(shelf, ref, *also):
+    """Load a version, wanting it and some others; returns it."""
+    wanted = {ref.digest, *(other.digest for other in also), *shelf.held}
+    shelf.load(ref, wanted.__contains__, lambda _: None)
+    return shelf.held[ref.digest]
+
+
+def new_rows(publisher, seed, users=3):
+    return {"user": random_rows(publisher, users, 1, seed)["user"]}
+
+
+def rows_of(version, table="user", keys=range(25)):
+    return version.tables[table].gather("rows", np.array(list(keys), np.int64))
+
+
+def test_a_base_is_loaded_as_it_was_written(publisher, shelf):
+    base = load(shelf, publisher.latest.ref())
+    np.testing.assert_array_equal(rows_of(base, keys=[3]), [publisher.tables["user"][3]])
+    assert base.history_of(3).tolist() == publisher.tables["history"][3][-3:].tolist()
+    assert base.tables["item"].rows == 40
+
+
+def test_a_version_is_reached_from_its_base_through_every_delta(publisher, shelf):
+    for seed in (1, 2, 3):
+        last = publisher.publish(new_rows(publisher, seed, users=seed))
+    version = load(shelf, last)
+    for user in range(20):
+        np.testing.assert_array_equal(
+            rows_of(version, keys=[user])[0], publisher.tables["user"][user]
+        )
+    assert set(shelf.held) == {last.digest}
+
+
+def test_versions_on_the_way_are_kept_where_they_are_wanted_too(publisher, shelf):
+    base = publisher.latest.ref()
+    middle = publisher.publish(new_rows(publisher, 1))
+    last = publisher.publish(new_rows(publisher, 2))
+    seen = []
+    shelf.load(last, {base.digest, last.digest}.__contains__, lambda v: seen.append(v.ref))
+    assert seen == [base, last]
+    assert middle.digest not in shelf.held
+
+
+def test_a_held_version_stays_as_it_was_when_a_delta_is_applied_on_it(publisher, shelf):
+    base = load(shelf, publisher.latest.ref())
+    before = rows_of(base)
+    load(shelf, publisher.publish(new_rows(publisher, 9), gone={"user": [7]}))
+    np.testing.assert_array_equal(rows_of(base), before)
+
+
+def test_a_row_that_left_reads_as_zeros_in_that_version_only(publisher, shelf):
+    base = load(shelf, publisher.latest.ref())
+    delta = load(shelf, publisher.publish(gone={"user": [7], "history": [7]}))
+    assert not rows_of(delta, keys=[7]).any()
+    assert rows_of(base, keys=[7]).all()
+    assert delta.history_of(7).tolist() == []
+
+
+def test_from_a_held_version_only_the_delta_is_fetched(publisher, shelf):
+    load(shelf, publisher.latest.ref())
+    delta = publisher.publish(new_rows(publisher, 1))
+    publisher.objects.objects = {
+        key: stored for key, stored in publisher.objects.objects.items() if "data/0-1" not in key
+    }
+    assert load(shelf, delta).ref == delta
+
+
+def test_versions_share_the_rows_that_a_delta_does_not_touch(publisher, shelf):
+    base = load(shelf, publisher.latest.ref())
+    delta = load(shelf, publisher.publish(new_rows(publisher, 1, users=2)))
+    keys = np.arange(20)
+    same = base.tables["user"].slots(keys) == delta.tables["user"].slots(keys)
+    assert same.tolist() == [False, False, *[True] * 18]
+
+
+def test_a_new_base_shares_the_rows_that_are_equal(publisher, shelf):
+    load(shelf, publisher.latest.ref())
+    before = shelf.bytes
+    rows = shelf.held[publisher.latest.ref().digest].tables["user"].table.values("rows")
+    base = load(shelf, publisher.publish(new_rows(publisher, 1, users=2), base=True))
+    assert base.tables["user"].rows == 20
+    grown = shelf.bytes - before
+    maps = 3 * 1024 * 4  # a new base may bring one new chunk of each table's map
+    assert grown <= 2 * rows[0].nbytes + maps
+
+
+def test_rows_of_versions_that_went_are_taken_again(publisher, shelf):
+    """Memory stays that of the versions held, however many pass through."""
+    sizes = []
+    for seed in range(30):
+        ref = publisher.publish(new_rows(publisher, seed, users=20))
+        load(shelf, ref)
+        shelf.drop_all_but({ref.digest})
+        sizes.append(shelf.bytes)
+    assert sizes[-1] == sizes[3]
+
+
+def test_rows_are_not_taken_while_a_request_still_uses_their_version(publisher, shelf):
+    pinned = load(shelf, publisher.latest.ref())
+    before = rows_of(pinned)
+    for seed in range(5):
+        ref = publisher.publish(new_rows(publisher, seed, users=20))
+        load(shelf, ref)
+        shelf.drop_all_but({ref.digest})
+    np.testing.assert_array_equal(rows_of(pinned), before)
+
+
+def test_two_lineages_of_different_width_are_held_side_by_side(publisher, shelf):
+    other = Publisher(
+        publisher.objects, lineage="ffff00", architecture=make_architecture(embedding_dim=12)
+    )
+    theirs = other.publish(random_rows(other, 5, 5))
+    first, second = load(shelf, publisher.latest.ref()), load(shelf, theirs)
+    pad, items = ScratchPad(), np.array([1000, 1001])
+    for version in (first, second, first):
+        assert np.isfinite(version.logits(1, items, version.history_of(1), pad)).all()
+
+
+def test_loading_ends_early_when_nobody_wants_the_version_any_more(publisher, shelf):
+    base = publisher.latest.ref()
+    last = publisher.publish(new_rows(publisher, 1))
+    shelf.load(last, {base.digest}.__contains__, lambda _: None)
+    assert set(shelf.held) == {base.digest}
+
+
+def bit_flipped(data: bytes) -> bytes:
+    return bytes([data[0] ^ 1]) + data[1:]
+
+
+def truncated(data: bytes) -> bytes:
+    return data[:-1]
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["user/0-1023.keys", "user/0-1023.rows", "history/0-1023.items", "dense.safetensors"],
+)
+@pytest.mark.parametrize(
+    ("damage", "reason"), [(bit_flipped, "DigestMismatch"), (truncated, "Truncated")]
+)
+def test_a_damaged_object_refuses_the_version(publisher, shelf, part, damage, reason):
+    base = load(shelf, publisher.latest.ref())
+    before = rows_of(base)
+    delta = publisher.publish(random_rows(publisher, 3, 3, seed=4))
+    publisher.objects.damage(f"data/1-1/serve/{part}", damage)
+
+    with pytest.raises(Refused) as refused:
+        load(shelf, delta)
+
+    assert refused.value.reason == reason
+    assert set(shelf.held) == {base.ref.digest}
+    np.testing.assert_array_equal(rows_of(base), before)
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("data/1-1/serve/user/0-1023.rows", "Truncated"),
+        ("manifest/1-", "LineageBroken"),
+        ("manifest/0-", "LineageBroken"),
+        ("transform/", "Truncated"),
+    ],
+)
+def test_a_missing_object_refuses_the_version(publisher, part, reason):
+    delta = publisher.publish(new_rows(publisher, 1))
+    publisher.objects.objects = {
+        key: stored for key, stored in publisher.objects.objects.items() if part not in key
+    }
+    with ThreadPoolExecutor(2) as pool, pytest.raises(Refused) as refused:
+        load(Shelf(publisher.store, pool, lambda: 0.0), delta)
+    assert refused.value.reason == reason
+
+
+def test_an_altered_manifest_refuses_the_version(publisher, shelf):
+    delta = publisher.publish(new_rows(publisher, 1))
+    publisher.objects.damage("manifest/1-", lambda data: data.replace(b'"step":1', b'"step":2'))
+    with pytest.raises(Refused) as refused:
+        load(shelf, delta)
+    assert refused.value.reason == "DigestMismatch"
+
+
+def with_table(manifest, name, **fields):
+    tables = dict(manifest.tables)
+    tables[name] = tables[name].changed(**fields)
+    return manifest.changed(tables=tables)
+
+
+def with_width(manifest, width):
+    columns = dict(manifest.tables["user"].columns)
+    columns["rows"] = columns["rows"].changed(width=width)
+    return with_table(manifest, "user", columns=columns)
+
+
+def without_table(manifest, name):
+    return manifest.changed(tables={k: t for k, t in manifest.tables.items() if k != name})
+
+
+@pytest.mark.parametrize(
+    ("lie", "reason"),
+    [
+        pytest.param(
+            lambda m: m.changed(parent=make_ref(0)), "LineageBroken", id="a parent that is nowhere"
+        ),
+        pytest.param(
+            lambda m: m.changed(parent=None), "LineageBroken", id="a delta without a parent"
+        ),
+        pytest.param(
+            lambda m: m.changed(min_reader_version=99), "FormatTooNew", id="a format of the future"
+        ),
+        pytest.param(
+            lambda m: m.changed(architecture=make_architecture(head=(16, 16))),
+            "ArchitectureMismatch",
+            id="a delta with another network",
+        ),
+        pytest.param(
+            lambda m: m.changed(kind="base", architecture=make_architecture(head=(16,))),
+            "ArchitectureUnknown",
+            id="a network without a kernel",
+        ),
+        pytest.param(
+            lambda m: m.changed(kind="base", architecture=make_architecture(head=(16, 16))),
+            "Malformed",
+            id="weights of another network",
+        ),
+        pytest.param(lambda m: with_width(m, 4), "ColumnsMismatch", id="rows of another width"),
+        pytest.param(
+            lambda m: without_table(m, "history"), "ColumnsMismatch", id="a table left out"
+        ),
+        pytest.param(
+            lambda m: with_table(m, "item", digest_before="0" * 32),
+            "StateDigestMismatch",
+            id="made on another state",
+        ),
+        pytest.param(
+            lambda m: with_table(m, "item", digest_after="0" * 32),
+            "StateDigestMismatch",
+            id="another outcome than the writer's",
+        ),
+        pytest.param(
+            lambda m: with_table(m, "item", rows=41), "StateDigestMismatch", id="one row too many"
+        ),
+    ],
+)
+def test_a_manifest_that_does_not_fit_refuses_the_version(publisher, shelf, lie, reason):
+    base = load(shelf, publisher.latest.ref())
+    delta = publisher.publish(new_rows(publisher, 1), change=lie)
+    with pytest.raises(Refused) as refused:
+        load(shelf, delta)
+    assert refused.value.reason == reason
+    assert set(shelf.held) == {base.ref.digest}
+
+
+def test_a_manifest_under_another_number_is_refused(publisher, shelf):
+    ref = publisher.publish(new_rows(publisher, 1))
+    renamed = VersionRef(lineage=ref.lineage, version=7, digest=ref.digest)
+    [data] = [s.data for key, s in publisher.objects.objects.items() if "manifest/1-" in key]
+    publisher.objects.put(f"models/shop/a1b2c3/manifest/7-{ref.digest}.json", data)
+    with pytest.raises(Refused, match="calls itself a1b2c3/1") as refused:
+        load(shelf, renamed)
+    assert refused.value.reason == "LineageBroken"
+
+
+def test_a_delta_on_a_version_of_another_lineage_is_refused(publisher, shelf):
+    other = Publisher(publisher.objects, lineage="ffff00")
+    theirs = other.publish(random_rows(other, 20, 40))
+    delta = publisher.publish(new_rows(publisher, 1), change=lambda m: m.changed(parent=theirs))
+    with pytest.raises(Refused, match="of its own lineage") as refused:
+        load(shelf, delta, theirs)
+    assert refused.value.reason == "LineageBroken"
+
+
+@pytest.mark.parametrize("base", [False, True], ids=["a delta", "a base"])
+def test_another_transform_is_refused(publisher, shelf, base):
+    load(shelf, publisher.latest.ref())
+    publisher.history_length = 9
+    ref = publisher.publish(new_rows(publisher, 1), base=base)
+    with pytest.raises(Refused) as refused:
+        load(shelf, ref)
+    assert refused.value.reason == "TransformMismatch"
+
+
+def test_a_transform_that_this_program_cannot_do_is_refused(publisher, shelf):
+    strange = publisher.store.put_transform(b'{"ids":"base64","history_length":5}')
+    ref = publisher.publish(base=True, change=lambda m: m.changed(transform=strange))
+    with pytest.raises(Refused, match="cannot do its transform") as refused:
+        load(shelf, ref)
+    assert refused.value.reason == "TransformMismatch"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_rows_that_are_not_finite_are_refused(publisher, shelf, value):
+    load(shelf, publisher.latest.ref())
+    rows = new_rows(publisher, 1)
+    rows["user"][2] = rows["user"][2].copy()
+    rows["user"][2][5] = value
+    with pytest.raises(Refused, match=r"1 of 3 rows of user\.rows") as refused:
+        load(shelf, publisher.publish(rows))
+    assert refused.value.reason == "NonFiniteRows"
+
+
+def test_weights_that_are_not_finite_are_refused(publisher, shelf):
+    dense = random_dense(publisher.architecture)
+    dense["head.0.bias"][1] = np.nan
+    with pytest.raises(Refused, match=r"head\.0\.bias") as refused:
+        load(shelf, publisher.publish(dense=dense))
+    assert refused.value.reason == "NonFiniteWeights"
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [np.zeros(3, np.float32), np.zeros((2, 2), np.int64)],
+    ids=["fractions", "a matrix"],
+)
+def test_candidates_that_are_no_list_of_keys_are_refused(publisher, shelf, candidates):
+    dense = random_dense(publisher.architecture) | {"candidates.popular": candidates}
+    with pytest.raises(Refused) as refused:
+        load(shelf, publisher.publish(dense=dense))
+    assert refused.value.reason == "Malformed"
+
+
+def test_a_chain_longer_than_its_bound_is_refused(publisher, shelf, monkeypatch):
+    monkeypatch.setattr("millstream_serving.loading.applying.LONGEST_CHAIN", 3)
+    for seed in range(3):
+        last = publisher.publish(new_rows(publisher, seed))
+    with pytest.raises(Refused, match="does not lead back to a base") as refused:
+        load(shelf, last)
+    assert refused.value.reason == "LineageBroken"
+
+
+def test_a_refusal_leaves_no_rows_behind(publisher, shelf):
+    load(shelf, publisher.latest.ref())
+    for number in range(1, 20):
+        writer = publisher.fork()
+        lie = writer.publish(
+            new_rows(writer, number, users=20),
+            version=number,
+            change=lambda m: with_table(m, "item", digest_after="0" * 32),
+        )
+        with pytest.raises(Refused):
+            load(shelf, lie)
+    used = shelf.held[publisher.latest.ref().digest].tables["user"].table._used_slots
+    assert used <= 3 * 20
+
+
+def test_a_store_that_is_away_refuses_nothing(publisher, shelf):
+    publisher.objects.fail_with = StoreUnavailable("nobody answers")
+    with pytest.raises(StoreUnavailable):
+        load(shelf, publisher.latest.ref())

@@ -1,0 +1,98 @@
+"""Histograms, and the two books of counters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from millstream_serving.ranking.answers import Asked, Outcome
+from millstream_serving.ranking.histograms import BOUNDS, Histogram
+from millstream_serving.ranking.tallies import Tallies
+from tests.builders.serving import make_ref
+
+V1, V2 = make_ref(1), make_ref(2)
+NOTHING = Asked(None, np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def test_an_empty_histogram_has_no_quantiles():
+    assert Histogram().quantile(0.5) is None
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9, 0.99])
+def test_quantiles_are_right_within_a_class(share):
+    latencies = np.random.default_rng(0).lognormal(-6, 1, 10_000)
+    histogram = Histogram()
+    for seconds in latencies:
+        histogram.add(float(seconds))
+    assert histogram.quantile(share) == pytest.approx(np.quantile(latencies, share), rel=0.1)
+
+
+@pytest.mark.parametrize("seconds", [0.0, BOUNDS[0], BOUNDS[5], BOUNDS[-1], 1e9])
+def test_every_latency_has_a_class_that_reaches_it(seconds):
+    histogram = Histogram()
+    histogram.add(seconds)
+    [place] = np.nonzero(histogram.counts)[0]
+    assert seconds <= BOUNDS[place] or place == len(BOUNDS) - 1
+    assert place == 0 or BOUNDS[place - 1] < seconds
+
+
+def outcome(version, scores, nonfinite=()):
+    array = None if scores is None else np.array(scores, np.float64)
+    return Outcome(version, [], array, nonfinite, NOTHING)
+
+
+def test_counters_tell_versions_apart():
+    tallies = Tallies()
+    tallies.keep("salt", {V1.digest, V2.digest})
+    tallies.count("stable", V1.digest, 200, 0.002)
+    tallies.weigh(outcome(V1, [0.2, 0.4]))
+    tallies.count("candidate", V2.digest, 500, 0.1)
+    tallies.weigh(outcome(V2, None, ((V2, 2),)))
+
+    stable, candidate = (tallies.counters()[ref.digest] for ref in (V1, V2))
+    assert (stable.requests, stable.errors, stable.nonfinite) == (1, 0, 0)
+    assert stable.latency_ms_p50 == pytest.approx(2, rel=0.2)
+    assert stable.score_mean == pytest.approx(0.3)
+    assert stable.score_std == pytest.approx(0.1)
+    assert (candidate.requests, candidate.errors, candidate.nonfinite) == (1, 1, 2)
+    assert candidate.score_mean is None
+
+
+def test_a_candidate_that_failed_is_counted_although_stable_answered():
+    tallies = Tallies()
+    tallies.keep("salt", {V1.digest, V2.digest})
+    tallies.count("stable", V1.digest, 200, 0.002)
+    tallies.weigh(outcome(V1, [0.2], ((V2, 1),)))
+    assert tallies.counters()[V2.digest].nonfinite == 1
+    assert tallies.counters()[V1.digest].requests == 1
+
+
+def test_a_new_salt_begins_a_new_book_for_the_operator_but_not_for_prometheus():
+    tallies = Tallies()
+    tallies.keep("salt", {V1.digest})
+    tallies.count("stable", V1.digest, 200, 0.002)
+    tallies.keep("salt", {V1.digest, V2.digest})
+    assert tallies.counters()[V1.digest].requests == 1
+    tallies.keep("another salt", {V1.digest, V2.digest})
+    assert tallies.counters()[V1.digest].requests == 0
+    assert tallies.requests["stable", V1.digest, 200] == 1
+
+
+def test_both_books_forget_versions_that_are_no_longer_held():
+    tallies = Tallies()
+    tallies.keep("salt", {V1.digest, V2.digest})
+    for ref in (V1, V2):
+        tallies.count("stable", ref.digest, 200, 0.002)
+    tallies.count("none", "", 400, 0.001)
+    tallies.keep("salt", {V2.digest})
+    assert set(tallies.counters()) == {V2.digest}
+    assert {key[1] for key in tallies.requests} == {V2.digest, ""}
+    assert {key[1] for key in tallies.latency} == {V2.digest, ""}
+
+
+def test_an_answer_of_a_version_that_went_meanwhile_is_not_counted_for_anybody():
+    tallies = Tallies()
+    tallies.keep("salt", set())
+    tallies.count("previous", V1.digest, 200, 0.002)
+    tallies.weigh(outcome(V1, [0.1]))
+    assert tallies.counters() == {}

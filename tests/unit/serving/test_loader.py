@@ -1,0 +1,165 @@
+"""The loading thread: what it holds and refuses, and how it lives with a store that is away."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from millstream_core.store import AccessDenied, StoreUnavailable
+from millstream_serving.loading.loader import NOTHING_LOADED, Loader
+from tests.builders.objects import MemoryObjects
+from tests.builders.serving import Publisher, random_rows, until
+
+
+class Listener:
+    """Keeps the last thing the loader told."""
+
+    def __init__(self):
+        self.last = NOTHING_LOADED
+
+    def __call__(self, loaded):
+        self.last = loaded
+
+    def state(self, ref):
+        return self.last.state(ref)
+
+    def is_ready(self, *refs):
+        return all(self.state(ref).state == "Ready" for ref in refs)
+
+
+@pytest.fixture
+def publisher():
+    made = Publisher(MemoryObjects())
+    made.publish(random_rows(made, 5, 5))
+    return made
+
+
+@pytest.fixture
+def listener():
+    return Listener()
+
+
+@pytest.fixture
+def loader(publisher, listener):
+    made = Loader(publisher.store, listener, time.time, time.monotonic)
+    made.start()
+    yield made
+    made.stop()
+
+
+def changed_rows(publisher, seed):
+    return {"user": random_rows(publisher, 5, 1, seed)["user"]}
+
+
+def spoil(publisher, version):
+    publisher.objects.damage(f"data/{version}-1/serve/user/0-1023.rows", lambda data: data[:-1])
+
+
+def test_what_is_wanted_becomes_ready(publisher, listener, loader):
+    base, delta = publisher.latest.ref(), publisher.publish(changed_rows(publisher, 1))
+    loader.want([delta, base])
+    until(lambda: listener.is_ready(base, delta), "both versions")
+    assert listener.last.store.reason == "Reachable"
+
+
+def test_what_is_not_wanted_any_more_goes(publisher, listener, loader):
+    base, delta = publisher.latest.ref(), publisher.publish(changed_rows(publisher, 1))
+    loader.want([delta, base])
+    until(lambda: listener.is_ready(base, delta), "both versions")
+    loader.want([delta])
+    until(lambda: set(listener.last.versions) == {delta.digest}, "the base to go")
+
+
+def test_a_refused_version_is_said_so_and_never_fetched_again(publisher, listener, loader):
+    base, bad = publisher.latest.ref(), publisher.publish(changed_rows(publisher, 1))
+    intact = dict(publisher.objects.objects)
+    spoil(publisher, 1)
+    loader.want([base, bad])
+    until(lambda: listener.state(bad).state == "Refused", "the refusal")
+    assert listener.state(bad).reason == "Truncated"
+
+    publisher.objects.objects = intact
+    loader.want([bad])
+    until(lambda: base.digest not in listener.last.versions, "the change to be seen")
+    loader.want([base, bad])
+    until(lambda: listener.is_ready(base), "the base")
+    assert listener.state(bad).state == "Refused"
+
+
+def test_a_refused_candidate_does_not_keep_others_from_loading(publisher, listener, loader):
+    base, bad = publisher.latest.ref(), publisher.publish(changed_rows(publisher, 1))
+    spoil(publisher, 1)
+    loader.want([bad, base])
+    until(lambda: listener.is_ready(base), "the base after the refusal")
+
+
+def test_a_store_that_is_away_at_first_is_tried_until_it_answers(publisher, listener, loader):
+    base = publisher.latest.ref()
+    publisher.objects.fail_with = StoreUnavailable("nobody answers")
+    loader.want([base])
+    until(lambda: not listener.last.store.ok, "the trouble to be told")
+    assert listener.last.store.reason == "Unreachable"
+    assert listener.state(base).state == "Loading"
+    assert listener.state(base).message == "nobody answers"
+
+    publisher.objects.fail_with = None
+    until(lambda: listener.is_ready(base), "the version")
+    assert listener.last.store.ok
+
+
+def test_refused_credentials_are_told_apart_from_silence(publisher, listener, loader):
+    publisher.objects.fail_with = AccessDenied("no such key")
+    loader.want([publisher.latest.ref()])
+    until(lambda: listener.last.store.reason == "AccessDenied", "the reason")
+
+
+def test_versions_in_memory_outlive_the_store(publisher, listener, loader):
+    base = publisher.latest.ref()
+    loader.want([base])
+    until(lambda: listener.is_ready(base), "the base")
+    delta = publisher.publish(changed_rows(publisher, 1))
+    publisher.objects.fail_with = StoreUnavailable("gone")
+    loader.want([base, delta])
+    until(lambda: not listener.last.store.ok, "the trouble")
+    assert listener.is_ready(base)
+
+
+def test_a_change_of_wish_ends_the_pause_between_two_tries(publisher, listener):
+    """A rollback must not wait for a back-off that belongs to another version."""
+    loader = Loader(publisher.store, listener, time.time, time.monotonic, pauses=(600.0, 600.0))
+    loader.start()
+    base, delta = publisher.latest.ref(), publisher.publish(changed_rows(publisher, 1))
+    publisher.objects.fail_with = StoreUnavailable("gone")
+    loader.want([delta])
+    until(lambda: not listener.last.store.ok, "the trouble")
+    publisher.objects.fail_with = None
+    loader.want([base])
+    until(lambda: listener.is_ready(base), "the other version")
+    loader.stop()
+
+
+def test_a_fault_of_the_program_is_survived(publisher, listener, loader, caplog):
+    """Whatever breaks while loading, the thread goes on: nobody else would load anything."""
+
+    class BrokenError(Exception):
+        pass
+
+    base = publisher.latest.ref()
+    publisher.objects.fail_with = BrokenError("a fault")  # no error that a store may raise
+    loader.want([base])
+    until(lambda: "unforeseen" in caplog.text, "the fault")
+    publisher.objects.fail_with = None
+    until(lambda: listener.is_ready(base), "the version after all")
+
+
+def test_refusals_are_remembered_in_bounded_number(publisher, listener, loader, monkeypatch):
+    monkeypatch.setattr("millstream_serving.loading.loader.REFUSALS_KEPT", 2)
+    bad = []
+    for number in range(1, 5):
+        writer = publisher.fork()
+        bad.append(writer.publish(changed_rows(writer, number), version=number))
+        spoil(publisher, number)
+    loader.want(bad)
+    until(lambda: listener.state(bad[-1]).state == "Refused", "the last refusal")
+    assert len(listener.last.refused) <= 2

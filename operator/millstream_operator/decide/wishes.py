@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from millstream_api import names
 from millstream_api.conditions import Reason
 from millstream_api.manifest import VersionRef
-from millstream_operator.decide.observed import Finding, Published, names_of
+from millstream_operator.decide.observed import Finding, Published
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -106,19 +106,17 @@ def _judged(
                 f"{refusing[0].name} refuses version {ref.version}: {told}",
             ),
         )
+    # One that holds it is enough: another that does not goes on with what it has until it does.
     promoted = {entry.digest for entry in state.history}
-    lacking = tuple(replica for replica in observed.ready if not replica.holds(ref))
-    warm = (
-        ref == state.release.stable
-        or (ref in state.release.hold and ref.digest in promoted)
-        or not lacking
-    )
+    warm = ref == state.release.stable or any(each.holds(ref) for each in observed.ready)
+    if not observed.answering:
+        warm = warm or (ref in state.release.hold and ref.digest in promoted)
     if warm:
         why = Finding(Reason.PINNED, f"version {ref.version} is served, as {where} asks")
     else:
         why = Finding(
             Reason.LOADING,
-            f"{where} asks for version {ref.version}; {names_of(lacking)} fetch it first",
+            f"{where} asks for version {ref.version}, which servers fetch first",
         )
     return Wish(ref, why, watermark=found.watermark, warm=warm, accuses=accuses)
 

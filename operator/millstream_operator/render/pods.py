@@ -23,10 +23,9 @@ SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - a name
 
 @dataclass(frozen=True)
 class Program:
-    """What differs between a trainer's and a server's container."""
+    """What differs between a trainer's and a server's container; the image knows its command."""
 
     image: str
-    command: str
     port: int
     requests: dict[str, str]  # where the spec names none
     startup_seconds: int
@@ -103,7 +102,6 @@ def _container(
     return {
         "name": parent.component,
         "image": spec.image or program.image,
-        "command": [program.command],
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
             _from_secret(secret, ACCESS_KEY),

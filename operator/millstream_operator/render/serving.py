@@ -55,7 +55,6 @@ def render_serving(parent: Parent, spec: RecServingSpec, *, image: str) -> list[
     settings = server_settings(parent, spec)
     program = pods.Program(
         image=image,
-        command="millstream-server",
         port=names.SERVER_PORT,
         requests={"cpu": "500m", "memory": "512Mi"},
         startup_seconds=600,

@@ -89,7 +89,6 @@ def render_training(
     settings = trainer_settings(parent, spec, created)
     program = pods.Program(
         image=image,
-        command="millstream-trainer",
         port=names.TRAINER_PORT,
         requests={"cpu": "500m", "memory": "1Gi"},
         startup_seconds=300,

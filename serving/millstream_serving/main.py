@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from millstream_api.names import SERVER_PORT, SETTINGS_PATH
 from millstream_api.settings import ServerSettings
+from millstream_core.kernels import bring_kernels
 from millstream_core.store import ModelStore, S3ObjectStore
 from millstream_serving.engine.warmup import warm_up
 from millstream_serving.features.store import VersionedHistory
@@ -70,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     store = ModelStore(objects, settings.store.prefix, settings.model)
     started = time.monotonic()
+    bring_kernels()
     warm_up()
     log.info("kernels are ready after %.1f s", time.monotonic() - started)
     return uvloop.run(_until_told_to_leave(settings, store, follower, options))

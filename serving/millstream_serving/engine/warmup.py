@@ -1,7 +1,8 @@
 """Compile every kernel, or fetch it from numba's cache, before the first user asks.
 
-Each kernel is compiled for the types it meets when serving, so the arrays here are what they are
-there: rows as read from the store are read-only, those in the tables are not.
+`python -m millstream_serving.engine.warmup` compiles them into an image. Each kernel is compiled
+for the types it meets when serving, so the arrays here are what they are there: rows as read from
+the store are read-only, those in the tables are not.
 """
 
 from __future__ import annotations
@@ -49,3 +50,7 @@ def warm_up() -> None:
 
 def _as_fetched(array: NDArray[Any]) -> NDArray[Any]:
     return np.frombuffer(array.tobytes(), array.dtype).reshape(array.shape)
+
+
+if __name__ == "__main__":
+    warm_up()

@@ -1,0 +1,457 @@
+"""The server as its callers and its operator see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+
+import httpx
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from millstream_api.names import HEADER_BATCH, HEADER_VERSION
+from millstream_api.release import batch_of
+from millstream_core.store import StoreUnavailable
+from tests.builders.serving import (
+    marked_dense,
+    marked_rows,
+    overflowing_dense,
+    random_dense,
+    random_rows,
+)
+
+
+@pytest.fixture
+async def running(start):
+    """A server with a base of 20 users and 30 items in force."""
+    made = await start()
+    base = made.publisher.publish(random_rows(made.publisher, 20, 30))
+    await made.in_force(stable=base)
+    return made
+
+
+def user_in(batches, salt="s"):
+    """Some user whose batch is one of these."""
+    return next(user for user in range(1000) if batch_of(salt, str(user), 10) in batches)
+
+
+def reason_of(answer):
+    return answer.json()["error"]["reason"]
+
+
+# Queries
+
+
+async def test_a_ranking_names_its_version_and_its_batch(running):
+    answer = await running.rank(user_id=3, items=[1001, 1002, "something new"], k=2)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["version"], body["batch"]) == (0, batch_of("s", "3", 10))
+    assert len(body["items"]) == 2
+    assert body["items"][0]["score"] >= body["items"][1]["score"]
+    assert answer.headers[HEADER_VERSION] == "0"
+    assert answer.headers[HEADER_BATCH] == str(body["batch"])
+
+
+async def test_a_ranking_without_a_user_is_answered_by_stable_without_a_batch(running):
+    answer = await running.rank(items=[1001])
+    assert answer.json()["batch"] is None
+    assert answer.headers[HEADER_BATCH] == "none"
+
+
+async def test_a_recommendation_is_not_what_the_user_has_seen(running):
+    seen = set(running.publisher.tables["history"][4].tolist())
+    answer = await running.client.get("/recommend/4", params={"k": 5})
+    ids = [item["id"] for item in answer.json()["items"]]
+    assert len(ids) == 5
+    assert not seen & set(ids)
+
+
+@pytest.mark.parametrize("user", ["a/b", "100%25", "100%", "ü", "?x", "a b"])
+async def test_any_text_is_a_user_when_it_is_percent_encoded(running, user):
+    path = "/recommend/" + "".join(f"%{byte:02X}" for byte in user.encode())
+    answer = await running.client.get(path)
+    assert answer.headers[HEADER_BATCH] == str(batch_of("s", user, 10))
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "reason"),
+    [
+        pytest.param("POST", "/v1/rank", b"{", 400, "MalformedJson", id="half a document"),
+        pytest.param("POST", "/v1/rank", b'{"items":[1],"x":1}', 400, "UnknownField", id="a typo"),
+        pytest.param("POST", "/v1/rank", b'{"items":[1.5]}', 400, "WrongType", id="a fraction"),
+        pytest.param(
+            "POST", "/v1/rank", b'{"items":[9223372036854775808]}', 400, "IdOutOfRange", id="2^63"
+        ),
+        pytest.param("POST", "/v1/rank", b" " * 300_000, 413, "BodyTooLarge", id="a long body"),
+        pytest.param("GET", "/v1/rank", b"", 405, "WrongMethod", id="a ranking by GET"),
+        pytest.param("POST", "/release", b"", 405, "WrongMethod", id="writing the release"),
+        pytest.param("GET", "/v1/rnak", b"", 404, "NoSuchPath", id="a path that is not there"),
+        pytest.param("GET", "/recommend/3?k=x", b"", 400, "WrongType", id="k that is no number"),
+        pytest.param("GET", "/recommend/", b"", 400, "WrongType", id="recommending to nobody"),
+    ],
+)
+async def test_a_bad_request_gets_a_reason_and_a_sentence(
+    running, method, path, body, status, reason
+):
+    answer = await running.client.request(method, path, content=body)
+    assert answer.status_code == status
+    assert reason_of(answer) == reason
+    assert len(answer.json()["error"]["message"]) > 10
+
+
+async def test_a_long_body_without_its_length_is_cut_off(running):
+    async def endless():
+        for _ in range(100):
+            yield b" " * 10_000
+
+    answer = await running.client.post("/v1/rank", content=endless())
+    assert (answer.status_code, reason_of(answer)) == (413, "BodyTooLarge")
+
+
+async def test_a_body_in_chunks_is_read_whole(running):
+    async def chunks():
+        yield b'{"items":'
+        yield b"[1001]}"
+
+    assert (await running.client.post("/v1/rank", content=chunks())).status_code == 200
+
+
+async def test_a_body_that_does_not_arrive_is_given_up(running, monkeypatch):
+    monkeypatch.setattr("millstream_serving.http.app.BODY_SECONDS", 0.1)
+    port = running.client.base_url.port
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
+    assert b" 408 " in await asyncio.wait_for(reader.readline(), 10)
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_more_queries_than_may_wait_are_turned_away_at_once(start, monkeypatch):
+    monkeypatch.setattr("millstream_serving.main.WAITING_PER_THREAD", 2)
+    running = await start(threads=1)
+    base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
+    await running.in_force(stable=base)
+    items = list(range(1000, 2000))
+    answers = await asyncio.gather(*(running.rank(user_id=1, items=items) for _ in range(50)))
+    codes = Counter(answer.status_code for answer in answers)
+    assert set(codes) == {200, 503}
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert reason_of(refused) == "Overloaded"
+    assert refused.headers["retry-after"] == "1"
+
+
+# Before and after versions
+
+
+async def test_without_a_release_it_is_not_ready(start):
+    running = await start()
+    answer = await running.client.get("/readyz")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "NoRelease")
+    assert reason_of(await running.rank(items=[1])) == "NoVersion"
+
+
+async def test_before_the_first_promotion_it_is_ready_and_says_that_it_cannot_answer(start):
+    running = await start()
+    base = running.publisher.publish(random_rows(running.publisher, 5, 5))
+    await running.in_force(candidate=base)
+    assert (await running.client.get("/readyz")).status_code == 200
+    await running.state(base)
+    answer = await running.rank(user_id=1, items=[1])
+    assert (answer.status_code, reason_of(answer)) == (503, "NoVersion")
+    assert answer.headers["retry-after"]
+    assert answer.headers[HEADER_VERSION] == "none"
+
+
+async def test_a_replica_that_starts_mid_rollout_is_ready_when_it_holds_everything(start):
+    running = await start()
+    publisher = running.publisher
+    stable = publisher.publish(random_rows(publisher, 5, 5))
+    candidate = publisher.publish(random_rows(publisher, 5, 5, seed=1))
+    key = next(key for key in publisher.objects.objects if "data/1-1/serve/dense" in key)
+    missing = publisher.objects.objects[key]
+
+    real_get = publisher.objects.get
+    away = StoreUnavailable("gone")
+
+    def get(wanted):
+        if away is not None and wanted == key:
+            raise away
+        return real_get(wanted)
+
+    publisher.objects.get = get
+    running.release(stable=stable, candidate=candidate, advanced=5, mode="Gray")
+    await running.reports(lambda report: report.stable == stable)
+    answer = await running.client.get("/readyz")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "Loading")
+    assert missing is publisher.objects.objects[key]
+
+    away = None
+
+    async def is_ready():
+        return (await running.client.get("/readyz")).status_code == 200
+
+    await running.until(is_ready)
+
+
+async def test_a_ready_replica_stays_ready_while_a_candidate_loads_or_is_refused(running):
+    assert (await running.client.get("/readyz")).status_code == 200
+    bad = running.publisher.publish(random_rows(running.publisher, 5, 5, seed=1))
+    running.publisher.objects.damage("data/1-1/serve/user/0-1023.rows", lambda data: data[:-1])
+    await running.in_force(candidate=bad, mode="Shadow")
+    assert (await running.client.get("/readyz")).status_code == 200
+    report = await running.state(bad)
+    [state] = [version for version in report.versions if version.ref == bad]
+    assert (state.state, state.reason) == ("Refused", "Truncated")
+    assert (await running.client.get("/readyz")).status_code == 200
+    assert (await running.rank(user_id=1, items=[1001])).json()["version"] == 0
+
+
+async def test_batches_advance_and_go_back_user_by_user(running):
+    publisher = running.publisher
+    candidate = publisher.publish(random_rows(publisher, 20, 30, seed=1))
+    await running.in_force(candidate=candidate, mode="Gray", advanced=1)
+    await running.state(candidate)
+    for advanced in (1, 3, 10, 0):
+        await running.in_force(advanced=advanced)
+        for user in range(40):
+            body = (await running.rank(user_id=user, items=[1001])).json()
+            assert body["version"] == (1 if body["batch"] < advanced else 0)
+
+
+async def test_users_of_a_candidate_that_is_not_ready_get_stable(running):
+    publisher = running.publisher
+    candidate = publisher.publish(random_rows(publisher, 20, 30, seed=1))
+    publisher.objects.fail_with = StoreUnavailable("gone")
+    report = await running.in_force(candidate=candidate, mode="Gray", advanced=10)
+    assert report.candidate is None
+    answer = await running.rank(user_id=1, items=[1001])
+    assert (answer.json()["version"], answer.status_code) == (0, 200)
+
+
+async def test_a_lower_epoch_and_a_release_that_cannot_be_read_change_nothing(running):
+    other = running.publisher.publish(random_rows(running.publisher, 5, 5, seed=1))
+    running.epoch = 9
+    await running.in_force()
+    running.epoch = 3
+    running.release(stable=other)
+    await asyncio.sleep(0.5)
+    running.release_file.write_bytes(b"{")
+    await asyncio.sleep(0.5)
+    report = await running.report()
+    assert (report.epoch, report.stable.version) == (10, 0)
+
+
+async def test_going_back_to_a_held_version_needs_no_store(running):
+    publisher = running.publisher
+    base = publisher.latest.ref()
+    newer = [publisher.publish(random_rows(publisher, 20, 30, seed=seed)) for seed in (1, 2)]
+    await running.in_force(stable=newer[1], hold=(newer[0], base))
+    await running.reports(lambda r: {v.state for v in r.versions} == {"Ready"})
+    publisher.objects.fail_with = StoreUnavailable("gone")
+    for back in (newer[0], base, newer[1]):
+        await running.in_force(stable=back, hold=(base, *newer), mode="Pinned")
+        assert (await running.rank(user_id=1, items=[1001])).json()["version"] == back.version
+    assert (await running.client.get("/readyz")).status_code == 200
+
+
+async def test_a_store_that_is_away_at_start_is_waited_for(start):
+    running = await start()
+    publisher = running.publisher
+    base = publisher.publish(random_rows(publisher, 5, 5))
+    publisher.objects.fail_with = StoreUnavailable("nobody answers")
+    running.release(stable=base)
+    report = await running.reports(lambda r: not r.store.ok and r.versions)
+    assert report.store.reason == "Unreachable"
+    assert report.versions[0].message == "nobody answers"
+    assert (await running.client.get("/readyz")).status_code == 503
+    publisher.objects.fail_with = None
+    await running.reports(lambda report: report.stable == base)
+    assert (await running.client.get("/readyz")).status_code == 200
+
+
+# Scores that are not finite
+
+
+async def test_scores_that_are_not_finite_are_never_sent_but_answered_by_stable(running):
+    publisher = running.publisher
+    bad = publisher.publish(dense=overflowing_dense(publisher.architecture))
+    await running.in_force(candidate=bad, mode="Gray", advanced=10)
+    await running.state(bad)
+    answer = await running.rank(user_id=1, items=[1001, 1002])
+    assert (answer.status_code, answer.json()["version"]) == (200, 0)
+    assert all(np.isfinite(item["score"]) for item in answer.json()["items"])
+    report = await running.report()
+    assert report.counters[bad.digest].nonfinite == 2
+    assert report.counters[report.stable.digest].requests == 1
+
+
+async def test_without_a_finite_score_the_answer_is_an_error(running):
+    publisher = running.publisher
+    bad = publisher.publish(dense=overflowing_dense(publisher.architecture))
+    await running.in_force(stable=bad)
+    answer = await running.rank(user_id=1, items=[1001, 1002])
+    assert (answer.status_code, reason_of(answer)) == (500, "NonFiniteScores")
+    assert answer.headers[HEADER_VERSION] == "1"
+    counters = (await running.report()).counters[bad.digest]
+    assert (counters.requests, counters.errors, counters.nonfinite) == (1, 1, 2)
+
+
+# Shadow and counters
+
+
+async def test_a_candidate_in_shadow_is_compared_and_gets_no_user(running):
+    publisher = running.publisher
+    dense = {
+        name: -array if name.startswith("head.2") else array
+        for name, array in random_dense(publisher.architecture, seed=0).items()
+    }
+    turned = publisher.publish(dense=dense)
+    for user in range(30):
+        await running.rank(user_id=user, items=list(range(1000, 1020)))
+    await running.in_force(candidate=turned, mode="Shadow", salt="rollout 1")
+    report = await running.reports(lambda report: report.shadow)
+    assert report.shadow.correlation == pytest.approx(-1)
+    assert report.shadow.requests == 30
+    assert report.shadow.scores == 600
+    assert report.counters[turned.digest].requests == 0
+
+
+async def test_without_recorded_requests_the_shadow_makes_some_up(running):
+    candidate = running.publisher.publish(random_rows(running.publisher, 1, 1, seed=1))
+    await running.in_force(candidate=candidate, mode="Shadow")
+    report = await running.reports(lambda report: report.shadow)
+    assert report.shadow.requests == 20
+    assert report.shadow.correlation > 0
+
+
+async def test_no_more_requests_are_recorded_than_the_settings_say(start):
+    running = await start(shadow_requests=25)
+    base = running.publisher.publish(random_rows(running.publisher, 20, 30))
+    await running.in_force(stable=base)
+    for user in range(40):
+        await running.rank(user_id=user, items=[1001, 1002])
+    candidate = running.publisher.publish(random_rows(running.publisher, 1, 1, seed=1))
+    await running.in_force(candidate=candidate, mode="Shadow")
+    assert (await running.reports(lambda report: report.shadow)).shadow.requests == 25
+
+
+async def test_counters_begin_anew_with_each_salt(running):
+    base = running.publisher.latest.ref()
+    for _ in range(3):
+        await running.rank(user_id=1, items=[1001, 1002])
+    counters = (await running.report()).counters[base.digest]
+    assert counters.requests == 3
+    assert counters.latency_ms_p50 > 0
+    assert 0 < counters.score_mean < 1
+    report = await running.in_force(salt="another")
+    assert report.counters[base.digest].requests == 0
+
+
+async def scrape(running):
+    text = (await running.client.get("/metrics")).text
+    return [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+
+
+async def test_metrics_tell_roles_and_versions_apart_and_forget_what_is_gone(running):
+    publisher = running.publisher
+    candidate = publisher.publish(random_rows(publisher, 20, 30, seed=1))
+    await running.in_force(candidate=candidate, mode="Gray", advanced=5)
+    await running.state(candidate)
+    await running.rank(user_id=user_in(range(5)), items=[1001])
+    await running.rank(user_id=user_in(range(5, 10)), items=[1001])
+    await running.rank(items=[1.5])
+    served = {
+        (s.labels["role"], s.labels["version"], s.labels["code"]): s.value
+        for s in await scrape(running)
+        if s.name == "millstream_serving_requests_total"
+    }
+    assert served == {
+        ("candidate", "1", "200"): 1,
+        ("stable", "0", "200"): 1,
+        ("none", "none", "400"): 1,
+    }
+    await running.in_force(stable=candidate, candidate=None, hold=())
+
+    async def versions():
+        return {s.labels["version"] for s in await scrape(running) if "version" in s.labels}
+
+    async def is_forgotten():
+        return await versions() == {"1", "none"}
+
+    await running.until(is_forgotten)
+
+
+# Leaving
+
+
+async def test_a_server_that_leaves_says_so_and_answers_what_still_comes(start):
+    running = await start()
+    publisher = running.publisher
+    await running.in_force(stable=publisher.publish(random_rows(publisher, 20, 30)))
+    assert (await running.client.get("/readyz")).status_code == 200
+    running.leave.set()
+
+    async def is_unready():
+        return (await running.client.get("/readyz")).json()["reason"] == "Draining"
+
+    await running.until(is_unready)
+    answer = await running.rank(user_id=1, items=[1001])
+    assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    await asyncio.wait_for(running.task, 10)
+    with pytest.raises(httpx.TransportError):
+        await running.rank(user_id=1, items=[1001])
+
+
+# One version per answer
+
+
+async def test_no_answer_mixes_versions_while_versions_come_and_go(start):
+    """Each version writes its number into all its rows and weights; see marked_dense."""
+    running = await start(threads=2)
+    publisher = running.publisher
+    users, items = 30, 60
+
+    def publish(mark, *, base=False):
+        rows = marked_rows(publisher, users, items, mark)
+        return publisher.publish(rows, dense=marked_dense(publisher.architecture, mark), base=base)
+
+    stable = publish(0)
+    await running.in_force(stable=stable)
+    answered = Counter()
+    is_over = False
+
+    async def ask(seed):
+        rng = np.random.default_rng(seed)
+        while not is_over:
+            asked = (1000 + rng.integers(0, items, 20)).tolist()
+            answer = await running.rank(user_id=int(rng.integers(users)), items=asked)
+            assert answer.status_code == 200, answer.text
+            version = answer.json()["version"]
+            for item in answer.json()["items"]:
+                logit = np.log(item["score"] / (1 - item["score"]))
+                assert logit == pytest.approx(version / 100, abs=1e-4), answer.text
+            answered[version] += len(asked)
+
+    asking = [asyncio.create_task(ask(seed)) for seed in range(6)]
+    held = []
+    for mark in range(1, 25):
+        candidate = await asyncio.to_thread(publish, mark, base=mark % 7 == 0)
+        await running.in_force(candidate=candidate, advanced=0, salt=f"s{mark}", mode="Gray")
+        await running.state(candidate)
+        for advanced in (1, 5, 10):
+            await running.in_force(advanced=advanced)
+        if mark % 3 == 0:  # taken back
+            await running.in_force(candidate=None, advanced=0, mode="Steady")
+            continue
+        held = [stable, *held][:2]
+        stable = candidate
+        await running.in_force(stable=stable, candidate=None, advanced=0, hold=tuple(held))
+        if mark % 5 == 0:  # back to an older one, and forth again
+            await running.in_force(stable=held[0], mode="Pinned")
+            await running.in_force(stable=stable, mode="Steady")
+    is_over = True
+    await asyncio.gather(*asking)
+    assert len(answered) > 10
+    assert sum(answered.values()) > 1000

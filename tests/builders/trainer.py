@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import torch
 
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
 from millstream_core.store import ModelStore
@@ -18,21 +20,24 @@ from millstream_trainer.sources.synthetic import SyntheticStream
 from tests.builders.objects import MemoryObjects
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from millstream_api.manifest import Manifest
     from millstream_api.reports import Progress
-    from millstream_core.store import ObjectStore
+    from millstream_core.store import ObjectStore, Stored
     from millstream_trainer.loop import Clock, Trainer
     from millstream_trainer.publishing.background import Background
     from millstream_trainer.publishing.link import Outcome
     from millstream_trainer.sources.protocol import Source
 
+torch.set_num_threads(1)  # small steps on a shared machine: threads would wait for each other
+
 START = 1_700_000_000.0
+T = TypeVar("T")
 
 
 def make_settings(**overrides: Any) -> TrainerSettings:
-    """A small, fast model on 200 generated events a second."""
+    """A small, fast model on 200 generated events a second; first version after 10 seconds."""
     fields: dict[str, Any] = {
         "model": "shop",
         "store": StoreSettings(bucket="models", prefix="tests"),
@@ -40,7 +45,7 @@ def make_settings(**overrides: Any) -> TrainerSettings:
         "embedding_dim": 8,
         "history_length": 5,
         "batch_size": 64,
-        "publish_interval_seconds": 5.0,
+        "publish_interval_seconds": 1.0,
         "base_every": 4,
         "validation_window": 2000,
     }
@@ -185,3 +190,56 @@ def manifests(objects: ObjectStore, settings: TrainerSettings | None = None) -> 
     return {
         number: store.manifest(store.resolve(lineage, number)) for number in store.commits(lineage)
     }
+
+
+def state_of(manifest: Manifest) -> dict[str, Any]:
+    """Everything learned that a version holds: where in the stream, and the bits."""
+    return {
+        "step": manifest.step,
+        "positions": manifest.positions,
+        "tables": {name: table.digest_after for name, table in manifest.tables.items()},
+        "dense": {group: held.sha256 for group, held in manifest.dense.items()},
+    }
+
+
+class Killed(BaseException):
+    """Ends a trainer as SIGKILL would: nothing can catch it."""
+
+
+class DeadlyObjects:
+    """An ObjectStore whose client dies at its n-th call, before or after the call took effect."""
+
+    def __init__(self, objects: MemoryObjects, calls: int, *, after: bool) -> None:
+        self._objects = objects
+        self._left = calls
+        self._after = after
+        self._lock = threading.Lock()
+
+    def get(self, key: str) -> Stored:
+        return self._call(lambda: self._objects.get(key))
+
+    def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
+        return self._call(
+            lambda: self._objects.put(key, data, if_absent=if_absent, if_match=if_match)
+        )
+
+    def list(self, prefix: str) -> Iterator[str]:
+        return self._call(lambda: self._objects.list(prefix))
+
+    def delete(self, key: str) -> None:
+        self._call(lambda: self._objects.delete(key))
+
+    def _call(self, call: Callable[[], T]) -> T:
+        with self._lock:
+            if self._left < 1:
+                raise Killed
+            self._left -= 1
+            is_last = self._left == 0
+            if is_last and not self._after:
+                raise Killed
+            done = call()
+            if is_last:
+                raise Killed
+            return done

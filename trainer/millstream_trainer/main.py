@@ -28,6 +28,7 @@ from pydantic import ValidationError
 
 from millstream_api.names import SETTINGS_PATH, TRAINER_PORT
 from millstream_api.settings import TrainerSettings
+from millstream_core.kernels import bring_kernels
 from millstream_core.store import ModelStore, S3ObjectStore
 from millstream_trainer.cpus import training_threads
 from millstream_trainer.http import Reporter, serve
@@ -128,9 +129,11 @@ def main(arguments: list[str] | None = None) -> None:
         clock = WallClock()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, clock.stop)
+        bring_kernels()
         torch.set_num_threads(training_threads())
         instruments = Instruments()
         reporter = Reporter(instruments)
+        serve(reporter, options.host, options.port)
         trainer = build_trainer(
             settings,
             open_source(settings),
@@ -142,7 +145,6 @@ def main(arguments: list[str] | None = None) -> None:
             worker=os.environ.get("POD_NAME", socket.gethostname()),
             token=secrets.token_hex(4),
         )
-        serve(reporter, options.host, options.port)
     except (OSError, ValueError) as error:
         _end(2, str(error))
     try:

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING, Final, Literal
 if TYPE_CHECKING:
     from millstream_api.settings import TrainerSettings
 
+# What a first version has learned at least. Rollouts compare each version with the one before it,
+# and scores of a model that has hardly begun compare with nothing. A slow stream is waited for
+# only so many intervals, in event time: a restart must not begin to wait anew.
+FIRST_EVENTS: Final = 5_000
+FIRST_INTERVALS: Final = 10
+
 FIRST_RETRY_SECONDS: Final = 1.0
 LONGEST_RETRY_SECONDS: Final = 30.0
 
@@ -17,6 +23,7 @@ class TrainingProgress:
     """What the decision looks at of the training."""
 
     events: int  # learned since the beginning of the lineage
+    event_seconds: float  # between the first and the last event learned since the last version
     knows_store: bool  # the store has told what the lineage holds
     is_publishing: bool  # a version is on its way
     is_draining: bool  # this process is about to end
@@ -60,7 +67,9 @@ def decide_publish(
     if now < progress.retry_at and not progress.is_draining:
         return PublishDecision(None, "WaitsToRetry")
     if last is None:
-        # A server with a model that has learned little beats one with none.
+        patience = FIRST_INTERVALS * settings.publish_interval_seconds
+        if progress.events < FIRST_EVENTS and progress.event_seconds < patience:
+            return PublishDecision(None, "TooLittleLearned")
         return PublishDecision("base", "FirstVersion")
     is_due = now >= last.taken_at + settings.publish_interval_seconds
     if not is_due and not progress.is_draining:

@@ -153,6 +153,7 @@ class StoreLink:
         now = self._now()
         progress = TrainingProgress(
             events=model.events,
+            event_seconds=self._learned.last - self._learned.first if self._learned else 0.0,
             knows_store=self._standing is not None,
             is_publishing=self.is_busy,
             is_draining=is_draining,

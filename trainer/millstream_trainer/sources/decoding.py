@@ -115,12 +115,9 @@ def _key(value: object) -> int:
     if isinstance(value, str) and not 0 < len(value) <= LONGEST_ID:
         raise _Malformed("IdOutOfRange")
     try:
-        key = key_of(value)
-    except (ValueError, OverflowError) as error:
+        return key_of(value)
+    except ValueError as error:
         raise _Malformed("IdOutOfRange") from error
-    if key == PAD:
-        raise _Malformed("IdOutOfRange")
-    return key
 
 
 def _label(value: object) -> float:

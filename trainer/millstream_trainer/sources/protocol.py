@@ -24,7 +24,7 @@ Record = dict[str, Any]
 
 # Events of different windows never share a batch: at a trickle of events this bounds how long
 # the first waits for company, at a flood batches are full anyway.
-WINDOW_SECONDS: Final = 1.0
+WINDOW_SECONDS: Final = 0.25
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,173 @@
+"""One step: scored as a server would, learned from, the same on every replay."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from millstream_core.features import PAD
+from millstream_trainer.learner import Diverged, Learner
+from millstream_trainer.model import Design, LiveModel
+from millstream_trainer.models.din import Inputs
+from millstream_trainer.sources.decoding import decode
+from millstream_trainer.sources.synthetic import SyntheticStream
+from tests.builders.trainer import START, make_batch, make_settings
+
+CPU = torch.device("cpu")
+
+
+def make_model(**overrides: Any) -> LiveModel:
+    return LiveModel.fresh(Design.of(make_settings(**overrides)), 0.001, CPU)
+
+
+def make_learner(model: LiveModel) -> Learner:
+    return Learner(model, sparse_learning_rate=0.05)
+
+
+def rows(model: LiveModel, table: str, *keys: int) -> np.ndarray:
+    slots = model.tables[table].slots(np.array(keys, np.int64))
+    assert (slots >= 0).all()
+    return model.tables[table].values("rows")[slots].copy()
+
+
+def logit_of(model: LiveModel, user: np.ndarray, item: np.ndarray, history: list) -> float:
+    """What the network says of these rows."""
+    items = torch.from_numpy(np.array([item, *history], np.float32))
+    length = len(history)
+    with torch.no_grad():
+        return float(
+            model.network(
+                Inputs(
+                    torch.from_numpy(user[None].astype(np.float32)),
+                    items,
+                    torch.zeros(1, dtype=torch.long),
+                    torch.zeros(1, dtype=torch.long),
+                    torch.arange(1, 1 + length)[None],
+                    torch.ones((1, length), dtype=torch.bool),
+                )
+            )[0]
+        )
+
+
+ZEROS = np.zeros(8, np.float32)
+
+
+def test_unknown_keys_are_scored_as_zeros_whatever_row_they_get() -> None:
+    model = make_model()
+    expected = logit_of(model, ZEROS, ZEROS, [])
+    assert make_learner(model).learn(make_batch([1], [2], [1])) == pytest.approx([expected])
+    assert rows(model, "user", 1).any()
+
+
+def test_an_event_is_scored_before_it_is_learned() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 1], [2, 3], [1, 0]))
+    user, (item, clicked) = rows(model, "user", 1)[0], rows(model, "item", 3, 2)
+    expected = logit_of(model, user, item, [clicked])
+    assert learner.learn(make_batch([1], [3], [1])) == pytest.approx([expected], rel=1e-4)
+
+
+def test_events_of_one_batch_do_not_see_each_others_rows_but_their_clicks() -> None:
+    """As a server would that has the state of before the batch and the user's clicks since."""
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 2], [2, 3], [0, 0]))
+    user, (two, three) = rows(model, "user", 1)[0], rows(model, "item", 2, 3)
+    expected = [logit_of(model, user, two, []), logit_of(model, user, three, [two])]
+    found = learner.learn(make_batch([1, 1], [2, 3], [1, 0]))
+    assert found == pytest.approx(expected, rel=1e-4)
+
+
+def test_learning_moves_scores_towards_what_happened() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    batch = make_batch([1, 2], [5, 6], [1, 0])
+    first = learner.learn(batch)
+    for _ in range(50):
+        last = learner.learn(batch)
+    assert last[0] > first[0] + 0.5
+    assert last[1] < first[1] - 0.5
+
+
+def test_only_what_an_event_is_about_is_written() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 2], [5, 6], [1, 1]))
+    for table in model.tables.values():
+        table.committed(table.snapshot(whole=True))
+    learner.learn(make_batch([1], [6], [0]))
+    written = {
+        name: table.snapshot(whole=False).rows.keys.tolist() for name, table in model.tables.items()
+    }
+    # Item 5 is in the history of user 1; the history itself stays, because nothing was clicked.
+    assert written == {"user": [1], "item": [5, 6], "history": []}
+
+
+def test_the_filler_never_gets_a_row() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1], [5], [1]))
+    learner.learn(make_batch([1], [6], [1]))
+    assert model.tables["item"].slots(np.array([PAD])).tolist() == [-1]
+    assert len(model.tables["item"]) == 2
+
+
+def test_histories_hold_the_last_clicks() -> None:
+    model = make_model(history_length=3)
+    learner = make_learner(model)
+    for item in range(10, 15):
+        learner.learn(make_batch([1], [item], [item % 2]))
+    slot = model.tables["history"].slots(np.array([1]))
+    assert model.tables["history"].values("items")[slot].tolist() == [[PAD, 11, 13]]
+    assert model.candidates.popular().tolist() == [11, 13]
+    assert model.candidates.newest().tolist() == [14, 13, 12, 11, 10]
+
+
+def test_users_who_click_nothing_have_no_history() -> None:
+    model = make_model()
+    make_learner(model).learn(make_batch([1], [5], [0]))
+    assert len(model.tables["history"]) == 0
+
+
+def test_steps_and_events_are_counted() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 2, 3], [5, 6, 7], [1, 0, 1]))
+    learner.learn(make_batch([1], [5], [0]))
+    assert (model.step, model.events) == (2, 4)
+
+
+def test_a_model_that_diverges_is_stopped_with_advice() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1], [5], [1]))
+    model.tables["item"].values("rows")[0] = np.nan
+    with pytest.raises(Diverged, match=r"lower optimizer\.sparseLearningRate"):
+        learner.learn(make_batch([1], [5], [1]))
+
+
+def test_the_same_events_give_the_same_bits() -> None:
+    settings = make_settings()
+    assert settings.synthetic is not None
+
+    def train() -> LiveModel:
+        model, stream = make_model(), SyntheticStream(settings.synthetic)
+        learner = make_learner(model)
+        for _ in range(30):
+            learner.learn(decode(stream.poll(64, START + 1e6).records))
+        return model
+
+    first, second = train(), train()
+    for name, table in first.tables.items():
+        assert (
+            table.snapshot(whole=True).digest_after
+            == second.tables[name].snapshot(whole=True).digest_after
+        )
+    for tensors in ("serve_tensors", "train_tensors"):
+        ours, theirs = getattr(first, tensors)(), getattr(second, tensors)()
+        assert ours.keys() == theirs.keys()
+        assert all(np.array_equal(ours[name], theirs[name]) for name in ours)

@@ -1,0 +1,64 @@
+"""Progressive validation: AUC and log-loss over a sliding window."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from millstream_trainer.validation import SlidingValidation, area_under_curve, log_loss
+
+
+def pairs_won(scores: np.ndarray, labels: np.ndarray) -> float:
+    """AUC by its definition, pair by pair."""
+    clicks, others = scores[labels > 0], scores[labels == 0]
+    won = (clicks[:, None] > others).sum() + 0.5 * (clicks[:, None] == others).sum()
+    return float(won / (len(clicks) * len(others)))
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1_000_000], ids=["many ties", "some ties", "no ties"])
+def test_auc_is_the_share_of_pairs_in_order(levels: int) -> None:
+    random = np.random.default_rng(levels)
+    scores = random.integers(0, levels, 300).astype(np.float32)
+    labels = random.integers(0, 2, 300).astype(np.float32)
+    assert area_under_curve(scores, labels) == pytest.approx(pairs_won(scores, labels))
+
+
+def test_auc_needs_clicks_and_others() -> None:
+    ones = np.ones(3, np.float32)
+    assert area_under_curve(ones, ones) is None
+    assert area_under_curve(ones, 0 * ones) is None
+    assert area_under_curve(ones[:0], ones[:0]) is None
+
+
+def test_log_loss_is_cross_entropy_also_far_out() -> None:
+    logits, labels = np.array([0.0, 2.0, -2.0]), np.array([1.0, 1.0, 0.0])
+    chances = 1 / (1 + np.exp(-logits))
+    expected = -np.mean(labels * np.log(chances) + (1 - labels) * np.log(1 - chances))
+    assert log_loss(logits, labels) == pytest.approx(expected)
+    assert log_loss(np.array([1000.0]), np.array([0.0])) == pytest.approx(1000.0)
+    assert log_loss(np.array([]), np.array([])) is None
+
+
+def test_only_the_window_counts() -> None:
+    validation = SlidingValidation(4)
+    wrong = np.array([1, -1], np.float32), np.array([0, 1], np.float32)
+    right = np.array([1, -1], np.float32), np.array([1, 0], np.float32)
+    validation.add(*wrong)
+    assert validation.measure().events == 2
+    assert validation.measure().auc == 0.0
+    for _ in range(2):
+        validation.add(*right)
+    assert validation.measure().events == 4
+    assert validation.measure().auc == 1.0
+
+
+def test_a_batch_larger_than_the_window_leaves_its_end() -> None:
+    validation = SlidingValidation(3)
+    validation.add(np.arange(10, dtype=np.float32), np.array([1] * 7 + [0, 0, 1], np.float32))
+    assert validation.measure().events == 3
+    assert validation.measure().auc == 1.0
+
+
+def test_nothing_yet_is_not_a_number_made_up() -> None:
+    measured = SlidingValidation(10).measure()
+    assert (measured.events, measured.auc, measured.log_loss) == (0, None, None)

@@ -48,7 +48,16 @@ class VersionPolicy(Part):
     pin: Annotated[int, Field(ge=0)] | None = None
     """Serve exactly this version, at once and to everybody, until the field is taken out."""
 
-    poll_seconds: Annotated[float, Field(ge=0.2, le=300)] = 2
+    # As a rule: the API server compares whole numbers with a fractional minimum cut to a whole one.
+    poll_seconds: Annotated[
+        float,
+        Field(
+            le=300,
+            json_schema_extra=rules(
+                rule("self >= 0.2", "pollSeconds is at least 0.2, for example pollSeconds: 2")
+            ),
+        ),
+    ] = 2
     """Seconds from one look for a new version to the next."""
 
     mode: Literal["LatestWins"] = "LatestWins"

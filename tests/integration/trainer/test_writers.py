@@ -1,0 +1,125 @@
+"""Two writers of one lineage, and versions that cannot be read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from millstream_trainer.model import Design
+from millstream_trainer.publishing.versions import Fenced
+from tests.builders.trainer import (
+    START,
+    Run,
+    VirtualClock,
+    make_settings,
+    manifests,
+    state_of,
+    store_of,
+)
+
+if TYPE_CHECKING:
+    from tests.builders.objects import MemoryObjects
+
+LINEAGE = Design.of(make_settings()).lineage()
+
+
+def commit_foreign(objects: MemoryObjects, **changes: object) -> int:
+    """Another writer commits a delta on top of the newest version; returns its number."""
+    versions = manifests(objects)
+    newest = versions[max(versions)]
+    number = newest.version + 1
+    foreign = newest.changed(
+        version=number, kind="delta", parent=newest.ref(), writer="somebody", **changes
+    )
+    store_of(objects).commit(foreign)
+    return number
+
+
+def test_a_trainer_that_was_replaced_stops() -> None:
+    clock = VirtualClock(seconds=20)
+    old = Run(clock=clock)
+    clock.happens(12.5, lambda: commit_foreign(old.objects, writer_epoch=99))
+    with pytest.raises(Fenced, match="another trainer of this model has taken over"):
+        old.run()
+    versions = manifests(old.objects)
+    assert versions[max(versions)].writer == "somebody"
+
+
+@pytest.mark.parametrize("epoch", [0, 1], ids=["an older writer", "a writer of the same epoch"])
+def test_a_number_taken_by_another_is_passed_over(epoch: int) -> None:
+    clock = VirtualClock(seconds=20)
+    run = Run(clock=clock)
+    taken: list[int] = []
+    clock.happens(12.5, lambda: taken.append(commit_foreign(run.objects, writer_epoch=epoch)))
+    run.run()
+    versions = manifests(run.objects)
+    [number] = taken
+    assert versions[number].writer == "somebody"
+    after = versions[number + 1]
+    assert after.parent == versions[number - 1].ref(), "it builds upon its own state"
+    undisturbed = manifests(Run().run().objects)
+    assert state_of(versions[max(versions)]) == state_of(undisturbed[max(undisturbed)])
+
+
+def test_a_successor_takes_over_and_the_old_one_stops() -> None:
+    clock = VirtualClock(seconds=30)
+    old = Run(clock=clock)
+
+    def succeed() -> None:
+        Run(old.objects, clock=VirtualClock(START + 13, seconds=3), process="new").run()
+
+    clock.happens(13.0, succeed)
+    with pytest.raises(Fenced):
+        old.run()
+    versions = manifests(old.objects)
+    assert versions[max(versions)].writer_epoch == versions[1].writer_epoch + 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda data: data[:-8], id="truncated"),
+        pytest.param(lambda data: data[:-1] + bytes([data[-1] ^ 1]), id="with a flipped bit"),
+    ],
+)
+@pytest.mark.parametrize(
+    "part", ["serve/item/0-1023.rows", "train/dense.safetensors", "train/user/0-1023.accumulator"]
+)
+def test_a_version_that_cannot_be_read_is_passed_over(change, part: str) -> None:
+    """Restored from the one before; the difference is learned again."""
+    first = Run(clock=VirtualClock(seconds=13)).run()
+    versions = manifests(first.objects)
+    newest = max(versions)
+    assert versions[newest].kind == "delta"
+    folder = versions[newest].dense["serve"].path.rpartition("/serve/")[0]
+    first.objects.damage(f"{folder}/{part}", change)
+    Run(first.objects, clock=VirtualClock(START + 13, seconds=9), process="second").run()
+    found = manifests(first.objects)
+    assert found[newest + 1].parent == versions[newest - 1].ref()
+    undisturbed = manifests(Run(clock=VirtualClock(seconds=22)).run().objects)
+    assert state_of(found[max(found)]) == state_of(undisturbed[max(undisturbed)])
+
+
+def test_versions_of_which_none_can_be_read_are_left_alone() -> None:
+    first = Run(clock=VirtualClock(seconds=11)).run()
+    versions = manifests(first.objects)
+    for version in versions.values():
+        folder = version.dense["serve"].path.rpartition("/serve/")[0]
+        first.objects.damage(f"{folder}/serve/item/0-1023.rows", lambda data: data[:-8])
+    second = Run(first.objects, clock=VirtualClock(START + 11, seconds=12), process="2").run()
+    assert manifests(first.objects).keys() == versions.keys()
+    assert second.reports[-1].store.reason == "Truncated"
+    assert second.reports[-1].events > 0, "training goes on meanwhile"
+
+
+def test_rows_that_add_up_to_another_state_are_not_restored() -> None:
+    """A chain whose parts are sound but do not belong together."""
+    first = Run(clock=VirtualClock(seconds=14)).run()
+    versions = manifests(first.objects)
+    newest = versions[max(versions)]
+    wrong = newest.tables | {"item": newest.tables["item"].changed(digest_after="00" * 16)}
+    number = commit_foreign(first.objects, tables=wrong)
+    second = Run(first.objects, clock=VirtualClock(START + 14, seconds=3), process="2").run()
+    found = manifests(second.objects)
+    assert found[number + 1].parent == newest.ref()

@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
     except KeyError as error:
         log.error(  # noqa: TRY400 - a person's mistake needs no traceback
-            "the environment variable %s is not set: the store needs credentials", error
+            "the environment variable %s is not set: the store needs credentials", error.args[0]
         )
         return 2
     except (OSError, ValidationError, ValueError) as error:

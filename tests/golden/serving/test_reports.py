@@ -1,0 +1,95 @@
+"""What the operator and Prometheus read, byte for byte; WRITE_GOLDEN=1 rewrites it."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import orjson
+import pytest
+
+from millstream_api.release import Release
+from millstream_api.reports import StoreHealth, VersionState
+from millstream_api.settings import ServerSettings, StoreSettings
+from millstream_serving.http.metrics import Metrics
+from millstream_serving.loading.loader import Loaded
+from millstream_serving.ranking.answers import Asked, Outcome
+from millstream_serving.replica import Replica
+from tests.builders.manifests import make_manifest
+from tests.builders.serving import make_ref
+
+HERE = Path(__file__).parent
+V1, V2, V3, V4 = (make_ref(number) for number in range(1, 5))
+
+
+def held(ref, last):
+    manifest = make_manifest(version=ref.version)
+    return SimpleNamespace(
+        ref=ref, manifest=manifest.changed(watermark={"first": last - 10, "last": last})
+    )
+
+
+@pytest.fixture
+def replica():
+    """Mid-rollout: some traffic on stable and candidate, one version refused, one loading."""
+    ticks = iter(np.arange(0, 10, 0.001))
+    settings = ServerSettings(
+        model="shop", store=StoreSettings(bucket="b"), release="file:/r", shadow_requests=0
+    )
+    made = Replica(
+        "shop-server-0",
+        settings,
+        pool=None,
+        features=None,
+        want=lambda _: None,
+        loop=None,
+        stopwatch=lambda: float(next(ticks)),
+    )
+    release = Release(
+        epoch=7, salt="uid/2", stable=V1, candidate=V2, advanced=3, hold=(V3, V4), mode="Gray"
+    )
+    made.release_read(release.canonical())
+    refused = VersionState(ref=V3, state="Refused", reason="NonFiniteRows", message="2 of 9 rows")
+    made.has_loaded(
+        Loaded(
+            versions={V1.digest: held(V1, 100.0), V2.digest: held(V2, 130.0)},
+            refused={V3.digest: refused},
+            store=StoreHealth(ok=False, reason="Unreachable", message="nobody answers"),
+            bytes=123_456,
+            seconds=0.25,
+            trouble="nobody answers",
+        )
+    )
+    asked = Asked(None, np.empty(0, np.int64), np.empty(0, np.int64))
+    for version, role, seconds, status in (
+        (V1, "stable", 0.002, 200),
+        (V1, "stable", 0.004, 200),
+        (V2, "candidate", 0.003, 200),
+        (V2, "candidate", 0.2, 500),
+    ):
+        made.tallies.count(role, version.digest, status, seconds)
+        made.tallies.weigh(Outcome(version, [1, 2], np.array([0.25, 0.75]), (), asked))
+    made.tallies.count("none", "", 400, 0.0001)
+    made.tallies.unkeyed += 1
+    return made
+
+
+def compare(name, got):
+    path = HERE / name
+    if os.environ.get("WRITE_GOLDEN"):
+        path.write_text(got)
+    assert got == path.read_text()
+
+
+def test_the_report(replica):
+    document = orjson.loads(replica.report().canonical())
+    compare("release.json", orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def test_the_metrics(replica):
+    text = Metrics(replica, clock=lambda: 200.0).text().decode()
+    ours = [line for line in text.splitlines() if re.match(r"(# \w+ )?millstream_", line)]
+    compare("metrics.txt", "\n".join(ours) + "\n")

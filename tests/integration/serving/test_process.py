@@ -1,0 +1,243 @@
+"""The program as it is started in a pod: settings file, real S3 server, signals, exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import httpx
+import pytest
+
+from millstream_api.release import Release
+from millstream_api.settings import ServerSettings, StoreSettings
+from tests.builders.objects import MemoryObjects
+from tests.builders.s3_server import s3_server
+from tests.builders.serving import Publisher, random_rows, until
+from tests.integration.serving.conftest import free_port
+
+ROOT = Path(__file__).resolve().parents[3]
+CREDENTIALS = {"AWS_ACCESS_KEY_ID": "millstream", "AWS_SECRET_ACCESS_KEY": "millstream-secret"}
+
+
+def environment(**more):
+    path = os.pathsep.join(str(ROOT / each) for each in (".", "crds", "core", "serving"))
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
+
+
+def run(*words, **more):
+    """Run the program to its end."""
+    return subprocess.run(  # noqa: S603 - our own program
+        [sys.executable, "-m", "millstream_serving.main", *words],
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def settings_file(folder, **fields):
+    given = {
+        "model": "shop",
+        "store": StoreSettings(bucket="models"),
+        "release": f"file:{folder}/release.json",
+    }
+    path = folder / "settings.json"
+    path.write_bytes(ServerSettings(**given | fields).canonical())
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        pytest.param(None, "No such file", id="a settings file that is not there"),
+        pytest.param("{", "cannot be used", id="half a document"),
+        pytest.param('{"model":"shop"}', "store", id="settings without a store"),
+        pytest.param(
+            '{"model":"shop","store":{"bucket":"b"},"release":"nowhere"}',
+            "write kube:<namespace>/<config map> or file:<path>",
+            id="a release that is nowhere",
+        ),
+        pytest.param(
+            '{"model":"shop","store":{"bucket":"b"},"release":"kube:a/b"}',
+            "run in a pod",
+            id="a ConfigMap outside a pod",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_used_end_the_program_with_a_sentence(tmp_path, text, said):
+    path = tmp_path / "settings.json"
+    if text is not None:
+        path.write_text(text)
+    done = run("--settings", str(path), **CREDENTIALS)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_missing_credentials_end_the_program_with_their_name(tmp_path):
+    done = run("--settings", str(settings_file(tmp_path)), AWS_ACCESS_KEY_ID="somebody")
+    assert done.returncode == 2
+    assert "AWS_SECRET_ACCESS_KEY is not set" in done.stderr
+
+
+def test_a_taken_port_ends_the_program_with_a_sentence(tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        words = ["--settings", str(settings_file(tmp_path)), "--host", "127.0.0.1", "--port", port]
+        done = run(*words, **CREDENTIALS)
+    assert done.returncode == 1
+    assert "Address already in use" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_no_kernel_is_compiled_after_the_warm_up(tmp_path):
+    """A user must not wait for a compiler, so warm-up has to know every type that is met."""
+    publisher = Publisher(MemoryObjects())
+    publisher.publish(random_rows(publisher, 20, 30))
+    last = publisher.publish(random_rows(publisher, 3, 3, seed=1), gone={"user": [9]})
+    stored = tmp_path / "objects"
+    stored.write_bytes(pickle.dumps((publisher.objects.objects, last)))
+    script = """
+import gc, pickle, sys
+from concurrent.futures import ThreadPoolExecutor
+from numba.core.dispatcher import Dispatcher
+from tests.builders.objects import MemoryObjects
+from millstream_core.store import ModelStore
+from millstream_serving.engine.versions import ScratchPad
+from millstream_serving.engine.warmup import warm_up
+from millstream_serving.features.store import VersionedHistory
+from millstream_serving.loading.applying import Shelf
+from millstream_serving.ranking.answers import Query, answer
+from millstream_serving.ranking.shadow import compare, enough_queries
+
+def compiled():
+    return {(each.py_func.__module__, each.py_func.__name__, str(signature))
+            for each in gc.get_objects() if isinstance(each, Dispatcher)
+            for signature in each.signatures}
+
+warm_up()
+before = compiled()
+objects = MemoryObjects()
+objects.objects, last = pickle.loads(open(sys.argv[1], "rb").read())
+shelf = Shelf(ModelStore(objects, "models", "shop"), ThreadPoolExecutor(2), lambda: 0.0)
+shelf.load(last, lambda _: True, lambda _: None)
+base, delta = shelf.held.values()
+for query in (Query(3, (1000, "x")), Query("3", None, k=2), Query(None, (1,), (1000,))):
+    answer(query, [delta, base], VersionedHistory(), 10, ScratchPad())
+compare(delta, base, enough_queries([], base, 10), lambda: True)
+late = compiled() - before
+assert before and not late, late
+"""
+    done = subprocess.run(  # noqa: S603 - our own script
+        [sys.executable, "-c", script, stored],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.integration
+def test_a_replica_serves_from_a_real_store_outlives_it_and_leaves_without_a_failed_request(
+    tmp_path,
+):
+    port = free_port()
+    with s3_server(tmp_path) as store:
+        publisher = Publisher(store.objects(), model="shop")
+        base = publisher.publish(random_rows(publisher, 20, 30))
+        delta = publisher.publish(random_rows(publisher, 3, 3, seed=1))
+        settings = store.settings.changed(prefix="models")
+        words = [sys.executable, "-m", "millstream_serving.main", "--linger", "1"]
+        words += ["--settings", str(settings_file(tmp_path, store=settings))]
+        words += ["--host", "127.0.0.1", "--port", str(port)]
+        release = tmp_path / "release.json"
+        release.write_bytes(Release(epoch=1, salt="s", stable=base).canonical())
+        log = (tmp_path / "server.log").open("wb")
+        process = subprocess.Popen(  # noqa: S603 - our own program
+            words,
+            env=environment(**CREDENTIALS, POD_NAME="shop-server-0"),
+            stdout=log,
+            stderr=log,
+        )
+        url = f"http://127.0.0.1:{port}"
+        try:
+            until(lambda: process.poll() is not None or answers(url, "/readyz"), "ready", 120)
+            report = httpx.get(f"{url}/release").json()
+            assert (report["replica"], report["epoch"]) == ("shop-server-0", 1)
+            advance(release, Release(epoch=2, salt="s", stable=delta, hold=(base,)))
+            until(lambda: httpx.get(f"{url}/release").json()["epoch"] == 2, "the delta")
+
+            store.process.kill()
+            assert httpx.get(f"{url}/recommend/3").json()["version"] == 1
+            advance(release, Release(epoch=3, salt="s", stable=base, hold=(delta,)))
+            until(lambda: httpx.get(f"{url}/recommend/3").json()["version"] == 0, "going back")
+
+            failed, answered = asyncio.run(ask_while_it_leaves(process, port))
+            assert failed == []
+            assert answered > 50
+            assert process.wait(20) == 0
+        finally:
+            process.kill()
+            process.wait(10)
+            log.close()
+    said = (tmp_path / "server.log").read_text()
+    assert "Traceback" not in said, said
+
+
+def advance(path, release):
+    aside = path.with_suffix(".new")
+    aside.write_bytes(release.canonical())
+    aside.rename(path)
+
+
+def answers(url, path):
+    try:
+        return httpx.get(url + path).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+async def ask_while_it_leaves(process, port):
+    """Ask over connections that stay open, the way a proxy does, until told to go elsewhere."""
+    failed, answered = [], 0
+    body = b'{"user_id":3,"items":[1001,1002,1003]}'
+    request = b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n%s" % (
+        len(body),
+        body,
+    )
+
+    async def ask():
+        nonlocal answered
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        head = b""
+        while b"connection: close" not in head:
+            try:
+                writer.write(request)
+                head = (await reader.readuntil(b"\r\n\r\n")).lower()
+                length = int(head.partition(b"content-length: ")[2].split(b"\r\n")[0])
+                await reader.readexactly(length)
+            except (ConnectionError, asyncio.IncompleteReadError) as error:
+                failed.append(repr(error))
+                break
+            if b" 200 ok" not in head:
+                failed.append(head)
+            answered += 1
+        writer.close()
+
+    asking = [asyncio.create_task(ask()) for _ in range(8)]
+    await asyncio.sleep(0.3)
+    process.send_signal(signal.SIGTERM)
+    await asyncio.wait_for(asyncio.gather(*asking), 30)
+    return failed, answered

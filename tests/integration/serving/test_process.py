@@ -184,9 +184,8 @@ def test_a_replica_serves_from_a_real_store_outlives_it_and_leaves_without_a_fai
             advance(release, Release(epoch=3, salt="s", stable=base, hold=(delta,)))
             until(lambda: httpx.get(f"{url}/recommend/3").json()["version"] == 0, "going back")
 
-            failed, answered = asyncio.run(ask_while_it_leaves(process, port))
+            failed = asyncio.run(ask_while_it_leaves(process, port))
             assert failed == []
-            assert answered > 50
             assert process.wait(20) == 0
         finally:
             process.kill()
@@ -237,7 +236,9 @@ async def ask_while_it_leaves(process, port):
         writer.close()
 
     asking = [asyncio.create_task(ask()) for _ in range(8)]
-    await asyncio.sleep(0.3)
+    async with asyncio.timeout(30):
+        while answered < 100:
+            await asyncio.sleep(0.01)
     process.send_signal(signal.SIGTERM)
     await asyncio.wait_for(asyncio.gather(*asking), 30)
-    return failed, answered
+    return failed

@@ -26,6 +26,7 @@ from devcluster import (
     lifecycle,
     network,
     processes,
+    stock,
 )
 from devcluster.binaries import Binaries
 from devcluster.cache import lock
@@ -98,6 +99,9 @@ class Full:
         ending = self._progress.step("ending the cluster", 5)
         with lock(self._cache / "locks" / "full", self._progress), ending:
             self._clean()
+            with lock(self._cache / "locks" / "images", self._progress):
+                # buildah leaves its store mounted on itself when it ends.
+                leftovers.unmount([self._cache / "images"])
             if purge_images and self._store.exists():
                 shutil.rmtree(self._store)
 
@@ -105,13 +109,17 @@ class Full:
         """Compiles and builds what is not cached yet; returns the add-ons' images by name."""
         self._binaries.kubernetes()
         self._binaries.clients()
-        with lock(self._cache / "locks" / "images", self._progress):
-            return {
-                "pause": self._images.ensure_program("pause", self._binaries.pause()),
-                "coredns": self._images.ensure_program("coredns", self._binaries.coredns()),
-                "s3": self._images.ensure_program("s3", self._binaries.versitygw()),
-                "prometheus": self._images.ensure_prometheus(),
-            }
+        stock.ensure_base(self._images, self._cache)
+        programs = {
+            "pause": self._binaries.pause(),
+            "coredns": self._binaries.coredns(),
+            "s3": self._binaries.versitygw(),
+        }
+        wrapped = {
+            name: stock.ensure_program(self._images, self._cache, name, program)
+            for name, program in programs.items()
+        }
+        return {**wrapped, "prometheus": stock.ensure_prometheus(self._images)}
 
     def prepare(self) -> None:
         """Installs, compiles and builds all that `up` needs, without starting anything.
@@ -130,12 +138,11 @@ class Full:
         """
         if not self._state.containerd_socket.exists():
             raise DevclusterError("the cluster does not run; `python -m devcluster up` starts it")
-        with lock(self._cache / "locks" / "images", self._progress):
-            self._images.ensure_base()
-            with self._progress.step(f"building {build.tag}"):
-                self._images.build(build)
-            with self._progress.step(f"loading {build.tag}"):
-                return self.containerd().load(self._images, build.tag)
+        stock.ensure_base(self._images, self._cache)
+        with self._progress.step(f"building {build.tag}"):
+            self._images.build(build)
+        with self._progress.step(f"loading {build.tag}"):
+            return self.containerd().load(self._images, build.tag)
 
     def containerd(self) -> Containerd:
         """The cluster's containerd."""
@@ -227,7 +234,7 @@ class Full:
     def _clean(self) -> None:
         lifecycle.end_all(self._state)
         leftovers.end_containers()
-        leftovers.unmount([self._state.root, self._cache / "images"])
+        leftovers.unmount([self._state.root])
         leftovers.remove_outside_files(self._state)
         foreign = processes.find_foreign(("kubelet", "kube-proxy"), self._state.root)
         network.remove(keep_kubernetes_chains=bool(foreign))

@@ -7,32 +7,21 @@ tells it (1.28), hence skopeo.
 """
 
 import os
-import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devcluster.cache import recipe_digest
+from devcluster.cache import lock
 from devcluster.commands import run
-from devcluster.paths import SOURCES
 from devcluster.progress import Progress
 
 BASE_TAG = "localhost/python:3.11-slim-bookworm"
-SUITE = "bookworm"
 BUILD_LIMIT = 3600.0
+EXPORT_LIMIT = 1800.0
 CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 # Where distributions keep the bundle of certificate authorities that this machine trusts.
 BUNDLES = (CERTIFICATES, "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/ca-bundle.pem")
-PACKAGES = ("python3", "python3-venv", "python3-pip", "ca-certificates")
-# Marks what the official image does not have either; the first lets pip install as it does there.
-UNWANTED = (
-    "usr/lib/python3.11/EXTERNALLY-MANAGED",
-    "var/cache/apt",
-    "var/lib/apt/lists",
-    "usr/share/doc",
-    "usr/share/locale",
-    "usr/share/man",
-)
 
 
 @dataclass(frozen=True)
@@ -63,20 +52,28 @@ class ImageStore:
         Raises:
             DevclusterError: A step failed; the message ends with what it printed.
         """
-        command = build_command(build, self._cache, find_bundle(os.environ))
-        name = build.tag.rpartition("/")[2].replace(":", "-")
-        log = self._cache / "logs" / f"image-{name}.log"
-        run([*self._buildah(), *command], seconds=BUILD_LIMIT, log=log)
-        # Layers of earlier code hang on no tag any more; those below a tagged image stay.
-        run([*self._buildah(), "rmi", "--prune"], seconds=120)
+        with self._lock():
+            self._build(build)
 
-    def has(self, tag: str) -> bool:
-        """Whether an image of this name was built."""
-        return bool(
-            run(
-                [*self._buildah(), "images", "--quiet", "--filter", f"reference={tag}"], seconds=60
-            ).strip()
-        )
+    def ensure(self, tag: str, title: str, seconds: float, recipe: Callable[[], Build]) -> None:
+        """Builds an image unless one of this name exists.
+
+        Args:
+            tag: A name that changes with whatever goes into the image.
+            title: What a person reads while waiting.
+            seconds: How long that takes.
+            recipe: Prepares the build; called only if it is needed.
+        """
+        if self._has(tag):
+            return
+        with self._lock():
+            if self._has(tag):  # another launcher made it while we waited
+                return
+            with self._progress.step(f"{title}, once", seconds):
+                build = recipe()
+                self._build(build)
+                if build.tag != tag:
+                    run([*self._buildah(), "tag", build.tag, tag], seconds=60)
 
     def export(self, tag: str, folder: Path, blobs: Path) -> None:
         """Writes an image as an OCI layout, its blobs into `blobs` unless they are there.
@@ -87,51 +84,24 @@ class ImageStore:
             blobs: Folder with a folder `sha256` of files named by their digest.
         """
         source = f"containers-storage:[overlay@{self._root}+{self._run_root}]{tag}"
-        flags: list[str | Path] = [
-            "--dest-oci-accept-uncompressed-layers",
-            "--dest-shared-blob-dir",
-            blobs,
-        ]
-        run(["skopeo", "copy", "--quiet", *flags, source, f"oci:{folder}:{tag}"], seconds=900)
+        command = ["skopeo", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
+        where: list[str | Path] = ["--dest-shared-blob-dir", blobs, source, f"oci:{folder}:{tag}"]
+        run([*command, *where], seconds=EXPORT_LIMIT)
 
-    def ensure_base(self) -> None:
-        """Makes the image that the project's images stand on, once."""
-        recipe = SOURCES / "images" / "python" / "Containerfile"
-        marker = (
-            f"localhost/devcluster/python:{recipe_digest(SUITE, PACKAGES + UNWANTED, (recipe,))}"
-        )
-        if self.has(marker):
-            return
-        with self._progress.step(f"making the base image from Debian {SUITE} packages, once", 80):
-            context = self._cache / "images" / "base"
-            shutil.rmtree(context, ignore_errors=True)
-            _make_root(context, self._cache / "logs" / "debootstrap.log")
-            self.build(Build(BASE_TAG, recipe, context))
-            run([*self._buildah(), "tag", BASE_TAG, marker], seconds=60)
-            shutil.rmtree(context)
+    def _lock(self) -> AbstractContextManager[None]:
+        return lock(self._cache / "locks" / "images", self._progress)
 
-    def ensure_prometheus(self) -> str:
-        """Builds the Prometheus image, once; returns its name."""
-        self.ensure_base()
-        recipe = SOURCES / "images" / "prometheus" / "Containerfile"
-        sources = (recipe, recipe.with_name("pod_targets.py"))
-        tag = f"localhost/devcluster/prometheus:{recipe_digest(SUITE, (), sources)}"
-        if not self.has(tag):
-            with self._progress.step("making the Prometheus image, once", 30):
-                self.build(Build(tag, recipe, recipe.parent, {"BASE": BASE_TAG}))
-        return tag
+    def _build(self, build: Build) -> None:
+        command = build_command(build, self._cache, find_bundle(os.environ))
+        name = build.tag.rpartition("/")[2].replace(":", "-")
+        log = self._cache / "logs" / f"image-{name}.log"
+        run([*self._buildah(), *command], seconds=BUILD_LIMIT, log=log)
+        # Layers of earlier code hang on no tag any more; those below a tagged image stay.
+        run([*self._buildah(), "rmi", "--prune"], seconds=120)
 
-    def ensure_program(self, name: str, program: Path) -> str:
-        """Wraps one static program as an image, once per program; returns its name."""
-        recipe = SOURCES / "images" / "binary" / "Containerfile"
-        tag = f"localhost/devcluster/{name}:{recipe_digest(program.parent.name, (), (recipe,))}"
-        if not self.has(tag):
-            context = self._cache / "images" / f"context-{name}"
-            context.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(program, context / "program")
-            self.build(Build(tag, recipe, context))
-            shutil.rmtree(context)
-        return tag
+    def _has(self, tag: str) -> bool:
+        listing = ["images", "--quiet", "--filter", f"reference={tag}"]
+        return bool(run([*self._buildah(), *listing], seconds=60).strip())
 
     def _buildah(self) -> list[str]:
         where = ["--root", str(self._root), "--runroot", str(self._run_root)]
@@ -157,28 +127,7 @@ def build_command(build: Build, cache: Path, bundle: Path | None) -> list[str]:
     return [*command, "--file", str(build.file), str(build.context)]
 
 
-def find_bundle(environ: Mapping[str, str]) -> Path | None:
+def find_bundle(environ: Mapping[str, str], known: Sequence[str] = BUNDLES) -> Path | None:
     """The file of certificate authorities this machine trusts, none if it has none."""
-    candidates = (environ.get("SSL_CERT_FILE", ""), *BUNDLES)
-    return next(
-        (Path(name).resolve() for name in candidates if name and Path(name).is_file()), None
-    )
-
-
-def _make_root(context: Path, log: Path) -> None:
-    root = context / "rootfs"
-    root.mkdir(parents=True)
-    variant = ["--variant=minbase", f"--include={','.join(PACKAGES)}"]
-    run(["debootstrap", *variant, SUITE, root], seconds=1800, log=log)
-    for name in UNWANTED:
-        path = root / name
-        if path.is_dir():
-            shutil.rmtree(path)
-            path.mkdir()
-        else:
-            path.unlink()
-    (root / "usr" / "bin" / "python").symlink_to("python3")
-    run(
-        ["tar", "--create", "--file", context / "rootfs.tar", "--directory", root, "."], seconds=300
-    )
-    shutil.rmtree(root)
+    candidates = (environ.get("SSL_CERT_FILE", ""), *known)
+    return next((Path(name).resolve() for name in candidates if Path(name).is_file()), None)

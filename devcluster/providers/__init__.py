@@ -99,14 +99,23 @@ def docker_and_kind_work() -> bool:
     return True
 
 
+def chosen() -> Choice:
+    """The choice for this machine and environment.
+
+    Raises:
+        DevclusterError: MILLSTREAM_CLUSTER names no provider.
+    """
+    wish = os.environ.get("MILLSTREAM_CLUSTER", "")
+    return choose(wish, docker_and_kind_work=not wish and docker_and_kind_work())
+
+
 def open_provider(shape: str, progress: Progress) -> Provider:
     """The provider to use for a shape; the control plane alone is always the project's own."""
     from devcluster.providers import current, kind, own  # noqa: PLC0415 - they import this module
 
     if shape == "control-plane":
         return own.ControlPlaneProvider(progress)
-    wish = os.environ.get("MILLSTREAM_CLUSTER", "")
-    choice = choose(wish, docker_and_kind_work=not wish and docker_and_kind_work())
+    choice = chosen()
     if choice.name == "current":
         return current.CurrentProvider()
     if choice.name == "kind":

@@ -133,7 +133,7 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(training_threads())
         instruments = Instruments()
         reporter = Reporter(instruments)
-        serve(reporter, options.host, options.port)
+        _serve(reporter, options.host, options.port)
         trainer = build_trainer(
             settings,
             open_source(settings),
@@ -145,7 +145,7 @@ def main(arguments: list[str] | None = None) -> None:
             worker=os.environ.get("POD_NAME", socket.gethostname()),
             token=secrets.token_hex(4),
         )
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         _end(2, str(error))
     try:
         trainer.run()
@@ -163,6 +163,15 @@ def _read_settings(path: Path) -> TrainerSettings:
         ) from error
     except ValidationError as error:
         raise ValueError(f"the settings {path} are not valid: {error}") from error
+
+
+def _serve(reporter: Reporter, host: str, port: int) -> None:
+    try:
+        serve(reporter, host, port)
+    except OSError as error:
+        raise ValueError(
+            f"cannot answer on {host}:{port} ({error.strerror}): choose another --port"
+        ) from error
 
 
 def _open_objects(settings: TrainerSettings) -> ObjectStore:

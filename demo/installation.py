@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -102,10 +103,9 @@ def install_chart(installation: Installation) -> None:
     images = [f"images.{names[program]}={image(program)}" for program in PROGRAMS]
     words = ["helm", "upgrade", "--install", "millstream", str(ROOT / "charts" / "millstream")]
     words += ["--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"]
-    run([*words, "--set", ",".join(images)], installation.environment)
-    # An image of the same name may hold newer code.
-    installation.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "restart", "deployment")
-    installation.kubectl("-n", SYSTEM_NAMESPACE, "rollout", "status", "deployment", "--timeout=90s")
+    # An image of the same name may hold newer code: pods are made anew for it.
+    images.append(f"podAnnotations.installed-at={time.time_ns()}")
+    run([*words, "--set-string", ",".join(images)], installation.environment)
 
 
 def apply_examples(installation: Installation) -> None:

@@ -153,6 +153,8 @@ class Watching:
                     registry=self._registry,
                     settings=self._settings,
                     standalone=True,
+                    # Peering, which is off, would name us by our user: in a pod there is none.
+                    identity="millstream",
                     clusterwide=not self._namespaces,
                     namespaces=self._namespaces,
                     stop_flag=self._stop,

@@ -89,7 +89,7 @@ def prepare(state: State, progress: Progress) -> Path:
     """
     if reason := obstacle():
         raise DevclusterError(reason)
-    if reason := decide_paths(state):
+    if reason := too_long(state):
         raise DevclusterError(reason)
     missing = missing_packages(
         [need.program for need in NEEDS if shutil.which(need.program)],
@@ -103,7 +103,7 @@ def prepare(state: State, progress: Progress) -> Path:
         raise DevclusterError(f"{CNI_PACKAGE} is installed but holds no plugin `ptp`")
     foreign = processes.find_foreign(("kubelet", "kube-proxy", "k3s", "k3s-server"), state.root)
     if foreign:
-        name, pid = next(iter(foreign.items()))
+        name, pid = foreign[0]
         raise DevclusterError(
             f"another Kubernetes node runs on this machine ({name}, process {pid}); "
             "end it, or use it with MILLSTREAM_CLUSTER=current"
@@ -113,7 +113,7 @@ def prepare(state: State, progress: Progress) -> Path:
     return cni
 
 
-def decide_paths(state: State) -> str | None:
+def too_long(state: State) -> str | None:
     """Why the cluster's folder cannot hold its sockets; none if it can."""
     longest = state.kubelet / "root" / "device-plugins" / "kubelet.sock"
     if len(str(longest)) <= SOCKET_PATH_LIMIT:

@@ -169,7 +169,7 @@ def end_all(state: State) -> None:
     found = processes.find(state.root)
     last = ("etcd", "kube-apiserver", "containerd")
     processes.stop((p for p in found if p.component not in last), state.root)
-    processes.stop(processes.find(state.root), state.root)
+    processes.stop_all(state.root)
 
 
 def remove_state(state: State) -> None:

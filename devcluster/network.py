@@ -41,7 +41,7 @@ def render_cni(state: State) -> dict[str, Any]:
         "ranges": [[{"subnet": POD_RANGE, "gateway": NODE_ADDRESS}]],
         "routes": [{"dst": "0.0.0.0/0"}],
     }
-    plugin = {"type": "ptp", "ipMasq": False, "mtu": 1400, "ipam": addresses}
+    plugin = {"type": "ptp", "ipMasq": False, "ipam": addresses}
     return {"cniVersion": "0.4.0", "name": NETWORK, "plugins": [plugin]}
 
 

@@ -59,17 +59,17 @@ def find_main(root: Path) -> dict[str, Process]:
     return {process.component: process for process in find(root) if process.is_main}
 
 
-def find_foreign(names: Iterable[str], root: Path) -> dict[str, int]:
-    """Live processes with one of these program names that are not the cluster's own."""
+def find_foreign(names: Iterable[str], root: Path) -> list[tuple[str, int]]:
+    """Name and id of live processes with one of these names that are not the cluster's own."""
     wanted, own = set(names), {process.pid for process in find(root)}
-    found: dict[str, int] = {}
+    found = []
     for pid in _pids():
         try:
             name = Path(f"/proc/{pid}/comm").read_text().strip()
         except OSError:
             continue  # it ended meanwhile
         if name in wanted and pid not in own:
-            found[name] = pid
+            found.append((name, pid))
     return found
 
 
@@ -139,6 +139,20 @@ def stop(processes: Iterable[Process], root: Path, *, grace: float = 1.0) -> Non
         for pid, handle in handles.items():
             os.close(handle)
             _reap(pid)
+
+
+def stop_all(root: Path, *, grace: float = 1.0) -> None:
+    """Ends every process of the cluster, also those started while it does so.
+
+    Raises:
+        DevclusterError: New ones keep appearing, or one does not go.
+    """
+    for _ in range(10):
+        found = find(root)
+        if not found:
+            return
+        stop(found, root, grace=grace)
+    raise DevclusterError(f"processes of the cluster in {root} keep starting others")
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, *, every: float = 0.1) -> bool:

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Final
 from millstream_api.names import CHANNEL_LATEST
 from millstream_api.reports import StoreHealth, VersionState
 from millstream_core.store import AccessDenied, IntegrityError, StoreError
-from millstream_serving.loading.applying import Shelf
 from millstream_serving.loading.checks import Refused
+from millstream_serving.loading.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

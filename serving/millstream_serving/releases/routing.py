@@ -73,7 +73,7 @@ def decide_routing(
     if release.stable is None:
         return Routing(release, release.epoch, None, None, "NoVersion")
     if release.stable.digest in ready:
-        return Routing(release, release.epoch, release.stable, candidate, "InForce")
+        return Routing(release, release.epoch, release.stable, candidate, "StableLoaded")
 
     stand_ins = [
         version

@@ -116,7 +116,7 @@ from millstream_core.store import ModelStore
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.engine.warmup import warm_up
 from millstream_serving.features.store import VersionedHistory
-from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.shelf import Shelf
 from millstream_serving.ranking.answers import Query, answer
 from millstream_serving.ranking.shadow import compare, enough_queries
 

@@ -10,7 +10,7 @@ import pytest
 
 from millstream_api.settings import MovielensSource, SyntheticSource
 from millstream_serving.engine.versions import ScratchPad
-from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.learner import Learner
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.movielens import MovielensReplay

@@ -9,7 +9,7 @@ import pytest
 
 from millstream_core.features import PAD
 from millstream_serving.engine.versions import ModelVersion, ScratchPad
-from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.learner import Learner
 from millstream_trainer.sources.decoding import EventBatch
 from tests.builders.trainer import START, Run, VirtualClock, manifests, store_of

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.shelf import Shelf
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, make_architecture
 

@@ -9,7 +9,7 @@ import pytest
 
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.features.store import VersionedHistory
-from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.shelf import Shelf
 from millstream_serving.ranking.answers import Query, answer, proposals, sigmoid
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, history_row, overflowing_dense, random_rows

@@ -26,20 +26,24 @@ BEFORE = decide_routing(make_release(epoch=4, stable=V1), digests(V1))
     ("release", "ready", "before", "wanted"),
     [
         pytest.param(
-            make_release(), digests(V2), NOWHERE, (V2, None, 5, "InForce"), id="stable is loaded"
+            make_release(),
+            digests(V2),
+            NOWHERE,
+            (V2, None, 5, "StableLoaded"),
+            id="stable is loaded",
         ),
         pytest.param(
             make_release(candidate=V3),
             digests(V2, V3),
             NOWHERE,
-            (V2, V3, 5, "InForce"),
+            (V2, V3, 5, "StableLoaded"),
             id="stable and candidate are loaded",
         ),
         pytest.param(
             make_release(candidate=V3),
             digests(V2),
             NOWHERE,
-            (V2, None, 5, "InForce"),
+            (V2, None, 5, "StableLoaded"),
             id="a candidate that is not loaded gets nobody",
         ),
         pytest.param(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from millstream_serving.engine.versions import ScratchPad
-from millstream_serving.loading.applying import Shelf
+from millstream_serving.loading.shelf import Shelf
 from millstream_serving.ranking.answers import Asked
 from millstream_serving.ranking.shadow import ENOUGH, compare, enough_queries
 from tests.builders.objects import MemoryObjects

@@ -10,8 +10,8 @@ import pytest
 from millstream_api.manifest import VersionRef
 from millstream_core.store import StoreUnavailable
 from millstream_serving.engine.versions import ScratchPad
-from millstream_serving.loading.applying import Shelf
 from millstream_serving.loading.checks import Refused
+from millstream_serving.loading.shelf import Shelf
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import (
     Publisher,
@@ -357,7 +357,7 @@ def test_candidates_that_are_no_list_of_keys_are_refused(publisher, shelf, candi
 
 
 def test_a_chain_longer_than_its_bound_is_refused(publisher, shelf, monkeypatch):
-    monkeypatch.setattr("millstream_serving.loading.applying.LONGEST_CHAIN", 3)
+    monkeypatch.setattr("millstream_serving.loading.shelf.LONGEST_CHAIN", 3)
     for seed in range(3):
         last = publisher.publish(new_rows(publisher, seed))
     with pytest.raises(Refused, match="does not lead back to a base") as refused:

@@ -93,6 +93,9 @@ class Trainer:
             Fenced: another trainer of this model has taken over.
         """
         self._begin()
+        if self._link.is_busy:
+            return  # asked to end before the store had answered: nothing was learned
+        self._enter("Training")
         while not self._clock.is_stopping:
             self._attend()
             has_learned = self._step()
@@ -108,7 +111,6 @@ class Trainer:
         self._attend()
         while self._link.is_busy and not self._clock.is_stopping:
             self._attend(timeout=REPORT_SECONDS)
-        self._enter("Training")
 
     def _attend(self, timeout: float = 0.0) -> None:
         successor = self._link.attend(self.model, timeout=timeout)

@@ -127,3 +127,22 @@ def test_others_quarantined_do_not_disturb() -> None:
     )
     run.run()
     assert run.value("rewinds_total") == 0
+
+
+def test_going_back_never_lowers_the_epoch() -> None:
+    """Else a writer that was replaced long ago could fence its successor."""
+    objects = Run(clock=VirtualClock(seconds=14)).run().objects
+    clock = VirtualClock(START + 14, seconds=8)
+    second = Run(objects, clock=clock, process="second")
+
+    def leave_only_a_version_of_an_old_writer() -> None:
+        versions = manifests(objects)
+        foreign = versions[2].changed(version=max(versions) + 1, writer_epoch=0)
+        store_of(objects).commit(foreign)
+        quarantine(objects, versions[2].ref().digest, stable=versions[1].ref())
+
+    clock.happens(3.5, leave_only_a_version_of_an_old_writer)
+    second.run()
+    versions = manifests(objects)
+    assert second.value("rewinds_total") == 1
+    assert versions[max(versions)].writer_epoch >= 2

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from millstream_trainer.model import Design
+from millstream_trainer.publishing import restoring
 from millstream_trainer.publishing.versions import Fenced
 from tests.builders.trainer import (
     START,
@@ -99,6 +100,30 @@ def test_a_version_that_cannot_be_read_is_passed_over(change, part: str) -> None
     assert found[newest + 1].parent == versions[newest - 1].ref()
     undisturbed = manifests(Run(clock=VirtualClock(seconds=22)).run().objects)
     assert state_of(found[max(found)]) == state_of(undisturbed[max(undisturbed)])
+
+
+def test_weights_that_do_not_fit_are_not_restored() -> None:
+    first = Run(clock=VirtualClock(seconds=14)).run()
+    versions = manifests(first.objects)
+    newest = versions[max(versions)]
+    swapped = {"serve": newest.dense["serve"], "train": newest.dense["serve"]}
+    number = commit_foreign(first.objects, dense=swapped)
+    second = Run(first.objects, clock=VirtualClock(START + 14, seconds=3), process="2").run()
+    found = manifests(second.objects)
+    assert found[number + 1].parent == newest.ref()
+
+
+def test_a_chain_longer_than_what_is_remembered_is_restored_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(restoring, "ANCESTORS_KNOWN", 1)
+    settings = make_settings(base_every=100)
+    first = Run(settings=settings, clock=VirtualClock(seconds=16)).run()
+    newest = max(manifests(first.objects))
+    assert newest > 4
+    Run(first.objects, settings, clock=VirtualClock(START + 16, seconds=3), process="2").run()
+    found = manifests(first.objects)
+    assert found[newest + 1].parent == found[newest].ref()
 
 
 def test_versions_of_which_none_can_be_read_are_left_alone() -> None:

@@ -85,6 +85,17 @@ def test_knowing_only_the_truth_of_two_minutes_ago_costs_much() -> None:
     assert fresh - stale > 0.1
 
 
+def test_what_is_true_of_an_item_does_not_depend_on_what_else_is_asked() -> None:
+    """Latent vectors are drawn on demand: a longer draw must begin with the shorter one."""
+    stream = make_stream()
+    users, items, times = np.array([3, 900]), np.array([5, 70_000]), np.array([START, START])
+    together = stream.click_probability(users, items, times)
+    alone = [
+        stream.click_probability(users[[n]], items[[n]], times[[n]])[0] for n in range(len(users))
+    ]
+    assert together.tolist() == alone
+
+
 def test_without_drift_the_truth_stays() -> None:
     stream = make_stream(drift_per_hour=0.0)
     batch = events(stream, 1000)

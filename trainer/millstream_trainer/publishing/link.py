@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from millstream_api.reports import StoreHealth
-from millstream_core.store import AccessDenied, IntegrityError, StoreError
+from millstream_core.store import IntegrityError, StoreError, StoreUnavailable
 from millstream_trainer.publishing.decisions import (
     LastVersion,
     TrainingProgress,
@@ -270,10 +270,10 @@ class StoreLink:
 
 def _health_after(error: StoreError) -> StoreHealth:
     match error:
-        case AccessDenied():
-            reason = "AccessDenied"
+        case StoreUnavailable():
+            reason = "Unreachable"
         case IntegrityError():
             reason = str(error.reason)
         case _:
-            reason = "Unreachable"
+            reason = type(error).__name__
     return StoreHealth(ok=False, reason=reason, message=str(error))

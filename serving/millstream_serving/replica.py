@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from millstream_api.reports import ReplicaReport
 from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
-from millstream_serving.ranking.answers import Asked, Id, Outcome, Query, answer
+from millstream_serving.ranking.answers import Asked, Id, IdOutOfRange, Outcome, Query, answer
 from millstream_serving.ranking.shadow import compare, enough_queries
 from millstream_serving.ranking.tallies import Tallies
 from millstream_serving.releases.following import read_release
@@ -183,7 +183,7 @@ class Replica:
         Raises:
             NoVersion: nothing is loaded.
             Busy: too many queries wait.
-            ValueError: an id is outside the range of keys.
+            IdOutOfRange: an id in the query has no key.
             NonFiniteScores: no version that may answer gives finite scores.
         """
         start = self._stopwatch()
@@ -199,7 +199,7 @@ class Replica:
         job = partial(answer, query, in_turn, self._features, self._settings.popular_candidates)
         try:
             outcome = await self._pool.submit(job)
-        except ValueError:
+        except IdOutOfRange:
             raise
         except Exception:
             self._count(chosen, 500, start)
@@ -221,8 +221,9 @@ class Replica:
     def readiness(self) -> Readiness:
         """Whether this replica should get requests.
 
-        It becomes ready with everything that the release wants loaded or refused, and from then
-        on stays ready as long as it can answer: loading a candidate is no reason to leave.
+        It becomes ready with stable loaded and everything else that the release wants loaded or
+        refused. From then on it stays ready as long as it can answer: loading a candidate, or
+        waiting for a new stable behind the one before, is no reason to leave.
         """
         if self._is_draining:
             return Readiness("Draining")
@@ -235,6 +236,8 @@ class Replica:
             states = [self.loaded.state(ref).state for ref in self._release.wanted()]
             if "Loading" in states:
                 return Readiness("Loading")
+            if self.routing.stable != self._release.stable:
+                return Readiness("StableRefused")
         self._has_been_ready = True
         return Readiness(READY)
 

@@ -22,6 +22,7 @@ from millstream_serving.http.requests import (
     read_rank,
     read_recommend,
 )
+from millstream_serving.ranking.answers import IdOutOfRange
 from millstream_serving.ranking.pool import Busy
 from millstream_serving.replica import NonFiniteScores, NoVersion, Ranking, Replica
 
@@ -64,7 +65,7 @@ class App:
         """Answer one request."""
         self.in_flight += 1
         try:
-            reply = await self._reply(scope, protocol)
+            reply = await self._safe_reply(scope, protocol)
             headers = [("content-type", reply.content_type), *reply.headers]
             if self.is_draining:
                 # Callers that keep connections open move to another replica with this.
@@ -72,6 +73,13 @@ class App:
             protocol.response_bytes(reply.status, headers, reply.body)
         finally:
             self.in_flight -= 1
+
+    async def _safe_reply(self, scope: Scope, protocol: HTTPProtocol) -> Reply:
+        try:
+            return await self._reply(scope, protocol)
+        except Exception:
+            log.exception("%s %s failed in an unforeseen way", scope.method, scope.path)
+            return _error(500, "Internal", "this is a fault of the server", who=_NOBODY)
 
     async def _reply(self, scope: Scope, protocol: HTTPProtocol) -> Reply:
         path, method = scope.path, scope.method
@@ -107,33 +115,30 @@ class App:
             query: Query = await read()
             ranking = await self._replica.rank(query)
         except BadRequest as error:
-            reply = _error(error.status, error.reason, str(error), who=_WHO_NOBODY)
-        except ValueError as error:
-            reply = _error(400, "IdOutOfRange", str(error), who=_WHO_NOBODY)
+            reply = _error(error.status, error.reason, str(error), who=_NOBODY)
+        except IdOutOfRange as error:
+            reply = _error(400, "IdOutOfRange", str(error), who=_NOBODY)
         except NoVersion as error:
-            reply = _error(503, "NoVersion", f"{error}: try again later", retry=2, who=_WHO_NOBODY)
+            reply = _error(503, "NoVersion", f"{error}: try again later", retry=2, who=_NOBODY)
         except Busy:
             reply = _error(
                 503,
                 "Overloaded",
                 "as many queries wait as may wait: try again, or run more replicas",
                 retry=1,
-                who=_WHO_NOBODY,
+                who=_NOBODY,
             )
         except NonFiniteScores as error:
             return _error(
                 500, "NonFiniteScores", str(error), who=_who(error.version.version, error.batch)
             )
-        except Exception:
-            log.exception("a query failed in an unforeseen way")
-            return _error(500, "Internal", "this is a fault of the server", who=_WHO_NOBODY)
         else:
             return _answer(ranking)
         self._replica.tallies.count(NONE, "", reply.status, self._stopwatch() - start)
         return reply
 
 
-_WHO_NOBODY: Final = ((HEADER_VERSION, NONE), (HEADER_BATCH, NONE))
+_NOBODY: Final = ((HEADER_VERSION, NONE), (HEADER_BATCH, NONE))
 
 
 def _who(version: int, batch: int | None) -> tuple[tuple[str, str], ...]:

@@ -111,10 +111,10 @@ def _transform_is_unknown(step: Step) -> Finding | None:
         transform = Transform.parse(step.transform)
     except ValidationError as error:
         return Finding("TransformMismatch", f"this server cannot do its transform: {error}")
-    trained, named = step.manifest.architecture.history_length, transform.history_length
-    if trained != named:
+    ours = Transform(history_length=step.manifest.architecture.history_length)
+    if transform != ours:
         return Finding(
-            "TransformMismatch", f"its transform keeps {named} items, its network {trained}"
+            "TransformMismatch", f"its transform is {transform!r}, this server does {ours!r}"
         )
     return None
 

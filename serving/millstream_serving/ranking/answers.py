@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 Id = int | str
 
 
+class IdOutOfRange(Exception):  # noqa: N818 - named for what is wrong
+    """An id in a query has no key; the message says what to send instead."""
+
+
 @dataclass(frozen=True)
 class Query:
     """Somebody wants a ranking."""
@@ -68,7 +72,7 @@ def answer(
         pad: of the calling thread.
 
     Raises:
-        ValueError: an id is outside the range of keys.
+        IdOutOfRange: an id in the query has no key.
     """
     nonfinite: list[tuple[VersionRef, int]] = []
     for version in versions:
@@ -98,7 +102,7 @@ def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
 def _look_up(
     query: Query, version: ModelVersion, features: FeatureStore, popular: int
 ) -> tuple[Asked, Sequence[Id]]:
-    user = None if query.user_id is None else key_of(query.user_id)
+    user = None if query.user_id is None else int(keys_of([query.user_id])[0])
     if query.history is not None:
         history = keys_of(query.history)
     elif user is not None:
@@ -112,8 +116,11 @@ def _look_up(
 
 
 def keys_of(ids: Sequence[Id]) -> NDArray[np.int64]:
-    """The keys of these ids, int64[n]; raises ValueError where one is outside their range."""
-    return np.fromiter((key_of(each) for each in ids), np.int64, len(ids))
+    """The keys of these ids, int64[n]; raises IdOutOfRange."""
+    try:
+        return np.fromiter((key_of(each) for each in ids), np.int64, len(ids))
+    except ValueError as error:
+        raise IdOutOfRange(str(error)) from error
 
 
 def proposals(version: ModelVersion, history: NDArray[np.int64], popular: int) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """Candidate against stable on the same queries, before any user sees the candidate.
 
-It runs on a thread of its own and rests as long as it works, so that requests keep at least half
-of a core's time that it could otherwise take.
+It runs on a thread of its own and rests as long as it works: it takes at most half a core from
+the requests of users.
 """
 
 from __future__ import annotations

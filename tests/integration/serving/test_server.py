@@ -142,6 +142,20 @@ async def test_more_queries_than_may_wait_are_turned_away_at_once(start, monkeyp
     assert refused.headers["retry-after"] == "1"
 
 
+async def test_a_fault_of_the_server_is_answered_as_such_and_counted(running, monkeypatch):
+    monkeypatch.setattr("millstream_serving.ranking.answers.sigmoid", lambda _: 1 / 0)
+    answer = await running.rank(user_id=1, items=[1001])
+    assert (answer.status_code, reason_of(answer)) == (500, "Internal")
+    report = await running.report()
+    assert report.counters[report.stable.digest].errors == 1
+
+
+async def test_a_fault_beside_the_ranking_is_answered_as_such(running, monkeypatch):
+    monkeypatch.setattr("millstream_serving.replica.Replica.report", lambda _: 1 / 0)
+    answer = await running.client.get("/release")
+    assert (answer.status_code, reason_of(answer)) == (500, "Internal")
+
+
 # Before and after versions
 
 
@@ -193,6 +207,22 @@ async def test_a_replica_that_starts_mid_rollout_is_ready_when_it_holds_everythi
         return (await running.client.get("/readyz")).status_code == 200
 
     await running.until(is_ready)
+
+
+async def test_a_replica_whose_stable_is_refused_does_not_become_ready(start):
+    running = await start()
+    publisher = running.publisher
+    older = publisher.publish(random_rows(publisher, 5, 5))
+    bad = publisher.publish(random_rows(publisher, 5, 5, seed=1))
+    publisher.objects.damage("data/1-1/serve/user/0-1023.rows", lambda data: data[:-1])
+    running.release(stable=bad, hold=(older,))
+    report = await running.state(bad)
+    await running.reports(lambda report: report.stable == older)
+    assert report.epoch == 0
+    answer = await running.client.get("/readyz")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "StableRefused")
+    await running.in_force(stable=older, hold=())
+    assert (await running.client.get("/readyz")).status_code == 200
 
 
 async def test_a_ready_replica_stays_ready_while_a_candidate_loads_or_is_refused(running):

@@ -10,7 +10,7 @@ import pytest
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.features.store import VersionedHistory
 from millstream_serving.loading.shelf import Shelf
-from millstream_serving.ranking.answers import Query, answer, proposals, sigmoid
+from millstream_serving.ranking.answers import IdOutOfRange, Query, answer, proposals, sigmoid
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, history_row, overflowing_dense, random_rows
 
@@ -91,7 +91,7 @@ def test_an_unknown_user_is_answered(versions, user):
 
 
 def test_an_id_outside_the_range_of_keys_is_said_so(versions):
-    with pytest.raises(ValueError, match="outside the range"):
+    with pytest.raises(IdOutOfRange, match="outside the range"):
         ask(Query(1, (2**63,)), versions["stable"])
 
 

@@ -122,6 +122,21 @@ def test_a_new_base_shares_the_rows_that_are_equal(publisher, shelf):
     assert grown <= 2 * rows[0].nbytes + maps
 
 
+def test_three_warm_versions_and_a_candidate_need_little_more_than_one():
+    wide = Publisher(
+        MemoryObjects(), architecture=make_architecture(embedding_dim=32, history_length=20)
+    )
+    first = wide.publish(random_rows(wide, 4000, 4000))
+    with ThreadPoolExecutor(2) as pool:
+        shelf = Shelf(wide.store, pool, lambda: 0.0)
+        load(shelf, first)
+        one = shelf.bytes
+        for seed in range(3):
+            load(shelf, wide.publish(random_rows(wide, 200, 200, seed)))
+        assert len(shelf.held) == 4
+        assert shelf.bytes <= 1.3 * one
+
+
 def test_rows_of_versions_that_went_are_taken_again(publisher, shelf):
     """Memory stays that of the versions held, however many pass through."""
     sizes = []
@@ -317,10 +332,20 @@ def test_another_transform_is_refused(publisher, shelf, base):
     assert refused.value.reason == "TransformMismatch"
 
 
-def test_a_transform_that_this_program_cannot_do_is_refused(publisher, shelf):
-    strange = publisher.store.put_transform(b'{"ids":"base64","history_length":5}')
+@pytest.mark.parametrize(
+    "document",
+    [
+        pytest.param(b'{"ids":"base64","history_length":5}', id="other keys"),
+        pytest.param(b'{"item_table":"products","history_length":5}', id="other tables"),
+        pytest.param(b'{"format_version":2,"history_length":5}', id="a format of the future"),
+        pytest.param(b'{"lower_case":true,"history_length":5}', id="a step that is not known"),
+        pytest.param(b"no json", id="no document at all"),
+    ],
+)
+def test_a_transform_that_this_program_cannot_do_is_refused(publisher, shelf, document):
+    strange = publisher.store.put_transform(document)
     ref = publisher.publish(base=True, change=lambda m: m.changed(transform=strange))
-    with pytest.raises(Refused, match="cannot do its transform") as refused:
+    with pytest.raises(Refused, match="transform") as refused:
         load(shelf, ref)
     assert refused.value.reason == "TransformMismatch"
 

@@ -82,6 +82,8 @@ class OperatorProcess:
 
     def grant(self) -> None:
         """Install the chart's account, roles and bindings; nothing else of it."""
+        if self.kube.find("Lease", SYSTEM_NAMESPACE, ACCOUNT) is not None:
+            self.kube.delete("Lease", SYSTEM_NAMESPACE, ACCOUNT)  # of one killed before
         scope = ",".join(self.namespaces)
         words = ["--set", f"watchNamespaces={{{scope}}}"] if scope else []
         for body in helm_template(*words):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -10,7 +9,7 @@ import pytest
 import yaml
 
 from devcluster import control_plane
-from tests.builders.kube import Kube, Refused, eventually
+from tests.builders.kube import Kube, eventually
 from tests.builders.operator_cluster import ROOT, SYSTEM_NAMESPACE, ensure_namespace
 
 if TYPE_CHECKING:
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from devcluster import Cluster
-
-_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -49,23 +46,30 @@ def _is_served(client: Kube, plural: str) -> bool:
     return bool(client.request("GET", f"/apis/millstream.dev/v1alpha1/{plural}"))
 
 
+@pytest.fixture(scope="session")
+def namespaces(kube: Kube) -> Iterator[list[str]]:
+    """The namespaces made so far; all of them have to vanish, which a stray finalizer prevents."""
+    made: list[str] = []
+    yield made
+    for name in made:
+        # Nobody runs pods here, so nobody says that they have ended.
+        eventually(partial(_is_gone, kube, name), f"namespace {name} is gone", 90)
+
+
 @pytest.fixture
-def namespace(kube: Kube) -> Iterator[str]:
-    """A namespace that enforces the restricted standard and is gone after the test."""
-    name = f"test-{next(_NUMBERS)}"
+def namespace(kube: Kube, namespaces: list[str]) -> Iterator[str]:
+    """A namespace that enforces the restricted standard."""
+    name = f"test-{len(namespaces) + 1}"
+    namespaces.append(name)
     ensure_namespace(kube, name, **{"pod-security.kubernetes.io/enforce": "restricted"})
     eventually(lambda: kube.find("ServiceAccount", name, "default"), "the default account")
     yield name
     kube.delete("Namespace", None, name)
 
-    def gone() -> bool:
-        try:
-            kube.get("Namespace", None, name)
-        except Refused as refused:
-            return refused.status == 404
-        # Nobody runs pods here, so nobody says that they have ended.
-        for pod in kube.list("Pod", name):
-            kube.delete("Pod", name, pod["metadata"]["name"])
-        return False
 
-    eventually(gone, f"namespace {name} is gone", 60)
+def _is_gone(kube: Kube, namespace: str) -> bool:
+    if kube.find("Namespace", None, namespace) is None:
+        return True
+    for pod in kube.list("Pod", namespace):
+        kube.delete("Pod", namespace, pod["metadata"]["name"])
+    return False

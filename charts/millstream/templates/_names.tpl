@@ -51,7 +51,7 @@ in which the operator runs with exactly these rights.
   verbs: [get, list, watch, create, patch]
 - apiGroups: [""]
   resources: [pods]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 # The credentials of a store, one Secret at a time.
 - apiGroups: [""]
   resources: [secrets]

@@ -11,7 +11,6 @@ threads that load, score and compare get values and hand back values.
 from __future__ import annotations
 
 import logging
-import threading
 from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from millstream_api.reports import ReplicaReport
 from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
 from millstream_serving.ranking.answers import Asked, Id, IdOutOfRange, Outcome, Query, answer
-from millstream_serving.ranking.shadow import compare, enough_queries
+from millstream_serving.ranking.shadowing import Shadowing
 from millstream_serving.ranking.tallies import Tallies
 from millstream_serving.releases.following import read_release
 from millstream_serving.releases.routing import NOWHERE, decide_routing, is_newer
@@ -34,15 +33,12 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import VersionRef
     from millstream_api.release import Release
-    from millstream_api.reports import Shadow
     from millstream_api.settings import ServerSettings
-    from millstream_serving.engine.versions import ModelVersion
     from millstream_serving.features.store import FeatureStore
     from millstream_serving.ranking.pool import ScoringPool
 
 log = logging.getLogger(__name__)
 
-LONGEST_REST_SECONDS: Final = 0.02
 READY: Final = "Ready"
 
 
@@ -123,8 +119,7 @@ class Replica:
         self._has_been_ready = False
         self._is_draining = False
         self._recorded: deque[Asked] = deque(maxlen=settings.shadow_requests)
-        self._comparing: tuple[str, str] | None = None  # digests of candidate and stable
-        self._shadow: Shadow | None = None
+        self._shadowing = Shadowing(settings.popular_candidates, loop, stopwatch)
 
     # What comes in
 
@@ -173,7 +168,13 @@ class Replica:
             )
         self._want(self.routing.needed())
         self.tallies.keep(self._release.salt, self.loaded.versions.keys())
-        self._compare_if_asked()
+        self._shadow_if_asked()
+
+    def _shadow_if_asked(self) -> None:
+        stable, candidate = self.routing.stable, self.routing.candidate
+        if self.routing.release.mode == "Shadow" and stable is not None and candidate is not None:
+            held = self.loaded.versions
+            self._shadowing.begin(held[candidate.digest], held[stable.digest], self._recorded)
 
     # Queries
 
@@ -197,8 +198,9 @@ class Replica:
         if routing.stable is not None and chosen != routing.stable:
             in_turn.append(versions[routing.stable.digest])
         job = partial(answer, query, in_turn, self._features, self._settings.popular_candidates)
+        scoring = self._pool.submit(job)
         try:
-            outcome = await self._pool.submit(job)
+            outcome = await scoring
         except IdOutOfRange:
             raise
         except Exception:
@@ -253,52 +255,9 @@ class Replica:
             advanced=release.advanced if routing.candidate is not None else 0,
             versions=tuple(self.loaded.state(ref) for ref in release.wanted()),
             counters=self.tallies.counters(),
-            shadow=self._shadow,
+            shadow=self._shadowing.result,
             store=self.loaded.store,
         )
-
-    # Shadow
-
-    def _compare_if_asked(self) -> None:
-        routing = self.routing
-        stable, candidate = routing.stable, routing.candidate
-        if routing.release.mode != "Shadow" or stable is None or candidate is None:
-            return
-        pair = (candidate.digest, stable.digest)
-        if pair == self._comparing:
-            return
-        self._comparing = pair
-        self._shadow = None
-        held = self.loaded.versions
-        threading.Thread(
-            target=self._compare,
-            args=(held[candidate.digest], held[stable.digest], list(self._recorded)),
-            name="shadow",
-            daemon=True,
-        ).start()
-
-    def _compare(
-        self, candidate: ModelVersion, stable: ModelVersion, recorded: list[Asked]
-    ) -> None:
-        """Runs on a thread of its own."""
-        pair = (candidate.ref.digest, stable.ref.digest)
-        is_over = threading.Event()  # of the process, which ends without asking this thread
-        last = self._stopwatch()
-
-        def rest() -> bool:
-            nonlocal last
-            is_over.wait(min(self._stopwatch() - last, LONGEST_REST_SECONDS))
-            last = self._stopwatch()
-            return self._comparing == pair
-
-        queries = enough_queries(recorded, stable, self._settings.popular_candidates)
-        shadow = compare(candidate, stable, queries, rest)
-        if shadow is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._compared, pair, shadow)
-
-    def _compared(self, pair: tuple[str, str], shadow: Shadow) -> None:
-        if pair == self._comparing:
-            self._shadow = shadow
 
 
 def _ranking(outcome: Outcome, scores: NDArray[np.float64], batch: int | None) -> Ranking:

@@ -51,7 +51,7 @@ class Step:
     ref: VersionRef
     manifest: Manifest
     parent: Manifest | None  # of the version below; None for a base
-    transform: bytes  # the document that the manifest names
+    transform: bytes | None  # the document that the manifest names; None: the parent's, checked
 
 
 def serve_columns(manifest: Manifest) -> dict[str, dict[str, Column]]:
@@ -107,6 +107,8 @@ def _transform_changed(step: Step) -> Finding | None:
 
 
 def _transform_is_unknown(step: Step) -> Finding | None:
+    if step.transform is None:
+        return None
     try:
         transform = Transform.parse(step.transform)
     except ValidationError as error:

@@ -14,13 +14,13 @@ import logging
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from millstream_api.names import CHANNEL_LATEST
 from millstream_api.reports import StoreHealth, VersionState
 from millstream_core.store import AccessDenied, IntegrityError, StoreError
-from millstream_serving.loading.checks import Refused
+from millstream_serving.loading.checks import Finding, Refused
 from millstream_serving.loading.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Loaded:
     store: StoreHealth
     bytes: int = 0
     seconds: float | None = None  # how long the load that led to this one took
-    trouble: str = ""  # why what is wanted and not here is not here
+    troubles: dict[str, Finding] = field(default_factory=dict)  # by digest, to be tried again
 
     def state(self, ref: VersionRef) -> VersionState:
         """How it stands with one version."""
@@ -55,9 +55,10 @@ class Loaded:
             return VersionState(ref=ref, state="Ready")
         if ref.digest in self.refused:
             return self.refused[ref.digest]
-        if self.trouble:
+        if ref.digest in self.troubles:
+            trouble = self.troubles[ref.digest]
             return VersionState(
-                ref=ref, state="Loading", reason=self.store.reason, message=self.trouble
+                ref=ref, state="Loading", reason=trouble.reason, message=trouble.message
             )
         return VersionState(ref=ref, state="Loading")
 
@@ -97,7 +98,7 @@ class Loader:
         self._is_stopping = False
         self._refused: OrderedDict[str, VersionState] = OrderedDict()
         self._health = NOTHING_LOADED.store
-        self._trouble = ""
+        self._troubles: dict[str, Finding] = {}
         self._thread = threading.Thread(target=self._run, name="loading", daemon=True)
 
     def start(self) -> None:
@@ -127,7 +128,7 @@ class Loader:
             try:
                 complete = self._bring_in(self._wanted)
             except Exception:
-                # A fault of this program: say so and try again, for old versions go on serving.
+                # A fault of this program: say so and try again, for held versions go on serving.
                 log.exception("loading failed in an unforeseen way")
                 complete = False
             with self._changed:
@@ -138,7 +139,7 @@ class Loader:
             pause = self._first_pause if complete else min(2 * pause, self._longest_pause)
 
     def _bring_in(self, wanted: tuple[VersionRef, ...]) -> bool:
-        """Load what is missing; False where the store has to be tried again."""
+        """Load what is missing; False where something has to be tried again."""
         self._shelf.drop_all_but({ref.digest for ref in wanted})
         self._announce()
         missing = [
@@ -146,6 +147,7 @@ class Loader:
             for ref in wanted
             if ref.digest not in self._shelf.held and ref.digest not in self._refused
         ]
+        self._troubles = {}
         try:
             if not missing:
                 self._store.channel(CHANNEL_LATEST)
@@ -159,13 +161,12 @@ class Loader:
             if self._health.ok:
                 log.warning("the model store fails: %s", error)
             self._health = StoreHealth(ok=False, reason=reason, message=str(error))
-            self._trouble = str(error) if missing else ""
+            self._troubles |= {ref.digest: Finding(reason, str(error)) for ref in missing}
             self._announce()
             return False
         self._health = StoreHealth(ok=True, reason="Reachable")
-        self._trouble = ""
         self._announce()
-        return True
+        return not self._troubles
 
     def _load(self, ref: VersionRef) -> None:
         start = self._stopwatch()
@@ -183,6 +184,12 @@ class Loader:
             while len(self._refused) > REFUSALS_KEPT:
                 self._refused.popitem(last=False)
             self._announce()
+        except StoreError:
+            raise
+        except Exception as fault:
+            # Ours, and perhaps of this version only: the others must not wait for it.
+            log.exception("version %d could not be loaded", ref.version)
+            self._troubles[ref.digest] = Finding("Internal", f"{type(fault).__name__}: {fault}")
 
     def _is_wanted(self, digest: str) -> bool:
         return any(ref.digest == digest for ref in self._wanted)
@@ -195,6 +202,6 @@ class Loader:
                 store=self._health,
                 bytes=self._shelf.bytes,
                 seconds=seconds,
-                trouble=self._trouble,
+                troubles=dict(self._troubles),
             )
         )

@@ -129,12 +129,14 @@ class Shelf:
         self, ref: VersionRef, manifest: Manifest, below: ModelVersion | None
     ) -> ModelVersion:
         is_base = manifest.kind == "base"
+        parent = None if below is None else below.manifest
+        is_known = parent is not None and parent.transform == manifest.transform
         refuse_misfit(
             Step(
                 ref=ref,
                 manifest=manifest,
-                parent=None if is_base or below is None else below.manifest,
-                transform=self._store.transform(manifest.transform),
+                parent=parent,
+                transform=None if is_known else self._store.transform(manifest.transform),
             )
         )
         dense = read_dense(self._store, manifest, "serve")
@@ -144,14 +146,15 @@ class Shelf:
         except MisshapenWeights as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
 
-        parent = self._kin(ref.lineage) if is_base else below
+        sharing = self._kin(ref.lineage) if is_base else below
         storage = self._storage(manifest)
         version = ModelVersion(
             ref=ref,
             manifest=manifest,
             weights=weights,
             tables={
-                name: self._table(manifest, name, storage[name], parent) for name in manifest.tables
+                name: self._table(manifest, name, storage[name], sharing)
+                for name in manifest.tables
             },
             popular=dense["candidates.popular"],
             newest=dense["candidates.new"],
@@ -161,7 +164,7 @@ class Shelf:
         return version
 
     def _table(
-        self, manifest: Manifest, name: str, storage: VersionedTable, parent: ModelVersion | None
+        self, manifest: Manifest, name: str, storage: VersionedTable, below: ModelVersion | None
     ) -> TableVersion:
         rows = read_table(
             self._store, self._pool, manifest.lineage, manifest.tables[name], groups=("serve",)
@@ -169,7 +172,7 @@ class Shelf:
         refuse_rows(manifest.version, name, rows)
         is_base = manifest.kind == "base"
         applied = storage.load(
-            None if parent is None else parent.tables[name],
+            None if below is None else below.tables[name],
             rows.keys,
             rows.columns,
             rows.gone if not is_base else np.empty(0, np.int64),
@@ -179,11 +182,17 @@ class Shelf:
         return applied
 
     def _storage(self, manifest: Manifest) -> dict[str, VersionedTable]:
-        if manifest.lineage not in self._tables:
-            self._tables[manifest.lineage] = {
-                name: VersionedTable(columns) for name, columns in serve_columns(manifest).items()
-            }
-        return self._tables[manifest.lineage]
+        columns = serve_columns(manifest)
+        tables = self._tables.setdefault(
+            manifest.lineage, {name: VersionedTable(columns[name]) for name in columns}
+        )
+        if {name: table.columns for name, table in tables.items()} != columns:
+            raise Refused(
+                "ColumnsMismatch",
+                f"version {manifest.version}: other versions of lineage {manifest.lineage} have "
+                "other columns: publish a new lineage",
+            )
+        return tables
 
     def _kin(self, lineage: str) -> ModelVersion | None:
         """The newest held version of a lineage: a new base of it repeats most of its rows."""

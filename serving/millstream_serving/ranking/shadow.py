@@ -1,8 +1,4 @@
-"""Candidate against stable on the same queries, before any user sees the candidate.
-
-It runs on a thread of its own and rests as long as it works: it takes at most half a core from
-the requests of users.
-"""
+"""Candidate against stable on the same queries, before any user sees the candidate."""
 
 from __future__ import annotations
 

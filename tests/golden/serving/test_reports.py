@@ -15,6 +15,7 @@ from millstream_api.release import Release
 from millstream_api.reports import StoreHealth, VersionState
 from millstream_api.settings import ServerSettings, StoreSettings
 from millstream_serving.http.metrics import Metrics
+from millstream_serving.loading.checks import Finding
 from millstream_serving.loading.loader import Loaded
 from millstream_serving.ranking.answers import Asked, Outcome
 from millstream_serving.replica import Replica
@@ -60,7 +61,7 @@ def replica():
             store=StoreHealth(ok=False, reason="Unreachable", message="nobody answers"),
             bytes=123_456,
             seconds=0.25,
-            trouble="nobody answers",
+            troubles={V4.digest: Finding("Unreachable", "nobody answers")},
         )
     )
     asked = Asked(None, np.empty(0, np.int64), np.empty(0, np.int64))

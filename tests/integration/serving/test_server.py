@@ -140,6 +140,8 @@ async def test_more_queries_than_may_wait_are_turned_away_at_once(start, monkeyp
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert reason_of(refused) == "Overloaded"
     assert refused.headers["retry-after"] == "1"
+    counters = (await running.report()).counters[base.digest]
+    assert (counters.requests, counters.errors) == (codes[200], 0)
 
 
 async def test_a_fault_of_the_server_is_answered_as_such_and_counted(running, monkeypatch):
@@ -256,6 +258,8 @@ async def test_users_of_a_candidate_that_is_not_ready_get_stable(running):
     publisher.objects.fail_with = StoreUnavailable("gone")
     report = await running.in_force(candidate=candidate, mode="Gray", advanced=10)
     assert report.candidate is None
+    await running.reports(lambda report: not report.store.ok)
+    assert (await running.client.get("/readyz")).status_code == 200
     answer = await running.rank(user_id=1, items=[1001])
     assert (answer.json()["version"], answer.status_code) == (0, 200)
 

@@ -139,18 +139,48 @@ def test_a_change_of_wish_ends_the_pause_between_two_tries(publisher, listener):
     loader.stop()
 
 
-def test_a_fault_of_the_program_is_survived(publisher, listener, loader, caplog):
+class BrokenError(Exception):
+    """A fault that no store may raise."""
+
+
+def test_a_fault_while_loading_is_told_and_tried_again(publisher, listener, loader):
     """Whatever breaks while loading, the thread goes on: nobody else would load anything."""
-
-    class BrokenError(Exception):
-        pass
-
     base = publisher.latest.ref()
-    publisher.objects.fail_with = BrokenError("a fault")  # no error that a store may raise
+    publisher.objects.fail_with = BrokenError("a fault")
     loader.want([base])
-    until(lambda: "unforeseen" in caplog.text, "the fault")
+    until(lambda: listener.state(base).reason == "Internal", "the fault")
+    assert listener.state(base).message == "BrokenError: a fault"
+    assert listener.state(base).state == "Loading"
     publisher.objects.fail_with = None
     until(lambda: listener.is_ready(base), "the version after all")
+
+
+def test_a_fault_with_one_version_does_not_keep_others_from_loading(
+    publisher, listener, loader, monkeypatch
+):
+    base, odd = publisher.latest.ref(), publisher.publish(changed_rows(publisher, 1))
+    real_get = publisher.objects.get
+
+    def get(key):
+        if "data/1-1" in key:
+            raise BrokenError
+        return real_get(key)
+
+    monkeypatch.setattr(publisher.objects, "get", get)
+    loader.want([odd, base])
+    until(lambda: listener.is_ready(base), "the other version")
+    assert listener.state(odd).reason == "Internal"
+
+
+def test_a_fault_while_idle_is_survived(publisher, listener, loader, caplog):
+    publisher.objects.fail_with = BrokenError("a fault")
+    loader.want([])
+    loader.want([publisher.latest.ref()])
+    loader.want([])
+    until(lambda: "unforeseen" in caplog.text, "the fault")
+    publisher.objects.fail_with = None
+    loader.want([publisher.latest.ref()])
+    until(lambda: listener.is_ready(publisher.latest.ref()), "the version")
 
 
 def test_refusals_are_remembered_in_bounded_number(publisher, listener, loader, monkeypatch):

@@ -381,6 +381,15 @@ def test_candidates_that_are_no_list_of_keys_are_refused(publisher, shelf, candi
     assert refused.value.reason == "Malformed"
 
 
+def test_a_base_with_other_columns_than_its_lineage_is_refused(publisher, shelf):
+    load(shelf, publisher.latest.ref())
+    wider = Publisher(publisher.objects, architecture=make_architecture(embedding_dim=12))
+    ref = wider.publish(random_rows(wider, 2, 2), version=9)
+    with pytest.raises(Refused, match="publish a new lineage") as refused:
+        load(shelf, ref)
+    assert refused.value.reason == "ColumnsMismatch"
+
+
 def test_a_chain_longer_than_its_bound_is_refused(publisher, shelf, monkeypatch):
     monkeypatch.setattr("millstream_serving.loading.shelf.LONGEST_CHAIN", 3)
     for seed in range(3):

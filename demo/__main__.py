@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from rich.console import Console
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from demo.story import Chronicle
+
+EXAMPLES: Final = ("rectraining.yaml", "recserving.yaml")
 
 
 def main() -> int:
@@ -51,11 +54,18 @@ def install(console: Console) -> steps.Installation:
     """Everything up to `kubectl apply` of the examples, each step named before it begins."""
     console.print("[bold]cluster[/]: starting it, or finding it running")
     installation = steps.bring_up_cluster()
+    here = (installation, steps.NAMESPACE)
     named: list[tuple[str, Callable[[], None]]] = [
         ("images: building and loading the three programs", steps.load_images),
-        ("clean slate: removing an earlier run", lambda: steps.start_afresh(installation)),
-        ("helm install charts/millstream", lambda: steps.install_chart(installation)),
-        ("kubectl apply -f examples/", lambda: steps.apply_examples(installation)),
+        (
+            "clean slate: removing an earlier run",
+            partial(steps.start_afresh, installation, steps.NAMESPACE, NAME),
+        ),
+        ("helm install charts/millstream", partial(steps.install_chart, installation)),
+        (
+            "kubectl apply -f examples/",
+            partial(steps.apply_examples, *here, *EXAMPLES),
+        ),
     ]
     for name, step in named:
         console.print(f"[bold]{name}[/]")

@@ -24,6 +24,7 @@ NAMESPACE: Final = "shop"
 SYSTEM_NAMESPACE: Final = "millstream-system"
 PROGRAMS: Final = ("operator", "serving", "trainer")
 BUCKET: Final = "models"
+STEP_LIMIT_SECONDS: Final = 180
 SECRET: Final = "s3-credentials"  # noqa: S105 - its name
 
 
@@ -50,9 +51,9 @@ class Installation:
         """Run kubectl and return what it printed."""
         return run(["kubectl", *words], self.environment, stdin=stdin)
 
-    def service_url(self, name: str) -> str:
-        """Where a Service of the demo's namespace is reached from this machine."""
-        found = json.loads(self.kubectl("-n", NAMESPACE, "get", "service", name, "-o", "json"))
+    def service_url(self, namespace: str, name: str) -> str:
+        """Where a Service is reached from this machine."""
+        found = json.loads(self.kubectl("-n", namespace, "get", "service", name, "-o", "json"))
         return f"http://{found['spec']['clusterIP']}:{found['spec']['ports'][0]['port']}"
 
 
@@ -89,12 +90,13 @@ def image(program: str) -> str:
     return f"localhost/millstream-{program}:demo"
 
 
-def start_afresh(installation: Installation) -> None:
-    """Remove what an earlier run left: its objects and its versions."""
-    installation.kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", "--wait=true")
+def start_afresh(installation: Installation, namespace: str, *models: str) -> None:
+    """Remove what an earlier run left: its objects and the versions of its models."""
+    installation.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true")
     objects = installation.objects()
-    for key in list(objects.list("shop/")):
-        objects.delete(key)
+    for model in models:
+        for key in list(objects.list(f"{model}/")):
+            objects.delete(key)
 
 
 def install_chart(installation: Installation) -> None:
@@ -108,29 +110,29 @@ def install_chart(installation: Installation) -> None:
     run([*words, "--set-string", ",".join(images)], installation.environment)
 
 
-def apply_examples(installation: Installation) -> None:
-    """A namespace that enforces the restricted standard, the credentials, both objects."""
-    namespace = {
+def apply_examples(installation: Installation, namespace: str, *examples: str) -> None:
+    """A namespace that enforces the restricted standard, the credentials, the examples."""
+    space = {
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {
-            "name": NAMESPACE,
+            "name": namespace,
             "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
         },
     }
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
-        "metadata": {"name": SECRET, "namespace": NAMESPACE},
+        "metadata": {"name": SECRET, "namespace": namespace},
         "stringData": {
             "AWS_ACCESS_KEY_ID": installation.access_key,
             "AWS_SECRET_ACCESS_KEY": installation.secret_key,
         },
     }
-    installation.kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+    installation.kubectl("apply", "-f", "-", stdin=json.dumps(space))
     installation.kubectl("apply", "-f", "-", stdin=json.dumps(secret))
-    for example in ("rectraining.yaml", "recserving.yaml"):
-        installation.kubectl("-n", NAMESPACE, "apply", "-f", str(ROOT / "examples" / example))
+    for example in examples:
+        installation.kubectl("-n", namespace, "apply", "-f", str(ROOT / "examples" / example))
 
 
 def devcluster(*words: str, quiet: bool = True) -> str:
@@ -158,7 +160,7 @@ def run(command: Sequence[str], environment: dict[str, str], stdin: str | None =
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=STEP_LIMIT_SECONDS,
     )
     if done.returncode:
         raise InstallationError(f"{' '.join(command[:6])} … failed: {done.stderr.strip()[-800:]}")

@@ -95,7 +95,7 @@ class Story:
         if settings is None:
             raise StoryError("the operator wrote no settings for the trainer")
         stop = asyncio.Event()
-        url = self._installation.service_url(NAME)
+        url = self._installation.service_url(NAMESPACE, NAME)
         traffic = asyncio.create_task(send_traffic(url, Audience(settings), self.told.log, stop))
         try:
             await self._watch_fresh_versions()

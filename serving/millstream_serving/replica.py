@@ -14,7 +14,7 @@ import logging
 from collections import Counter, deque
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from millstream_api.reports import ReplicaReport
 from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-READY: Final = "Ready"
-
 
 class NoVersion(Exception):  # noqa: N818 - named for what is the case
     """No version is there to answer with."""
@@ -63,18 +61,6 @@ class Ranking:
     batch: int | None
     ids: list[Id]  # best first
     scores: list[float]
-
-
-@dataclass(frozen=True)
-class Readiness:
-    """Whether this replica should get requests, and why."""
-
-    reason: str
-
-    @property
-    def is_ready(self) -> bool:
-        """Whether the reason is none against it."""
-        return self.reason == READY
 
 
 class Replica:
@@ -116,7 +102,7 @@ class Replica:
         self._loop = loop
         self._stopwatch = stopwatch
         self._release: Release | None = None
-        self._has_been_ready = False
+        self._obstacle: str | None = "NoRelease"  # to becoming ready; None for good once it was
         self._is_draining = False
         self._recorded: deque[Asked] = deque(maxlen=settings.shadow_requests)
         self._shadowing = Shadowing(settings.popular_candidates, loop, stopwatch)
@@ -166,6 +152,8 @@ class Replica:
                 self.routing.candidate,
                 self.routing.reason,
             )
+        if self._obstacle is not None:
+            self._obstacle = self._first_obstacle(self._release)
         self._want(self.routing.needed())
         self.tallies.keep(self._release.salt, self.loaded.versions.keys())
         self._shadow_if_asked()
@@ -220,28 +208,27 @@ class Replica:
 
     # What it says of itself
 
-    def readiness(self) -> Readiness:
-        """Whether this replica should get requests.
+    def unready_because(self) -> str | None:
+        """Why this replica should get no requests; None where it should.
 
         It becomes ready with stable loaded and everything else that the release wants loaded or
         refused. From then on it stays ready as long as it can answer: loading a candidate, or
         waiting for a new stable behind the one before, is no reason to leave.
         """
         if self._is_draining:
-            return Readiness("Draining")
-        if self._release is None:
-            return Readiness("NoRelease")
-        can_answer = self.routing.stable is not None or self._release.stable is None
-        if not can_answer:
-            return Readiness(self.routing.reason)
-        if not self._has_been_ready and self._release.stable is not None:
-            states = [self.loaded.state(ref).state for ref in self._release.wanted()]
-            if "Loading" in states:
-                return Readiness("Loading")
-            if self.routing.stable != self._release.stable:
-                return Readiness("StableRefused")
-        self._has_been_ready = True
-        return Readiness(READY)
+            return "Draining"
+        if self._obstacle is not None:
+            return self._obstacle
+        nobody_answers = self.routing.stable is None and self.routing.release.stable is not None
+        return self.routing.reason if nobody_answers else None
+
+    def _first_obstacle(self, release: Release) -> str | None:
+        """What keeps a replica that has not been ready yet from being so."""
+        if release.stable is None:
+            return None
+        if any(self.loaded.state(ref).state == "Loading" for ref in release.wanted()):
+            return "Loading"
+        return None if self.routing.stable == release.stable else "StableRefused"
 
     def report(self) -> ReplicaReport:
         """The answer to GET /release."""

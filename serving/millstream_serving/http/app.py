@@ -97,9 +97,9 @@ class App:
             case "/healthz":
                 return Reply(200, b'{"status":"ok"}')
             case "/readyz":
-                readiness = self._replica.readiness()
-                body = orjson.dumps({"ready": readiness.is_ready, "reason": readiness.reason})
-                return Reply(200 if readiness.is_ready else 503, body)
+                reason = self._replica.unready_because()
+                body = orjson.dumps({"ready": reason is None, "reason": reason or "Ready"})
+                return Reply(200 if reason is None else 503, body)
             case "/metrics":
                 return Reply(200, self._metrics.text(), content_type=CONTENT_TYPE)
         return _error(

@@ -112,7 +112,7 @@ def tools() -> None:
 def _clear_errors() -> Iterator[None]:
     try:
         yield
-    except DevclusterError as error:
+    except (DevclusterError, PermissionError) as error:
         typer.echo(f"devcluster: {error}", err=True)
         raise typer.Exit(1) from error
 

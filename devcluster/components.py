@@ -107,6 +107,8 @@ def kube_apiserver(settings: Settings) -> Component:
     if settings.audit:
         flags["audit-policy-file"] = settings.state.root / "audit-policy.json"
         flags["audit-log-path"] = settings.state.log("audit")
+        flags["audit-log-maxsize"] = 200  # megabytes
+        flags["audit-log-maxbackup"] = 1
     health = f"https://{settings.address}:{port}/readyz"
     return _component(settings, "kube-apiserver", flags, health)
 

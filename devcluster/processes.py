@@ -66,9 +66,11 @@ def find_foreign(names: Iterable[str], root: Path) -> list[tuple[str, int]]:
     for pid in _pids():
         try:
             name = Path(f"/proc/{pid}/comm").read_text().strip()
+            has_ended = not Path(f"/proc/{pid}/cmdline").read_bytes()
         except OSError:
-            continue  # it ended meanwhile
-        if name in wanted and pid not in own:
+            continue  # it went meanwhile
+        # A process that has ended keeps its name until its parent asks how, which some never do.
+        if name in wanted and pid not in own and not has_ended:
             found.append((name, pid))
     return found
 

@@ -132,3 +132,14 @@ def test_another_node_on_the_machine_is_noticed_but_not_the_clusters_own(cluster
     with bystander() as other:
         assert processes.wait_until(lambda: other.pid in foreign_sleepers(root), 5)
         assert own.isdisjoint(foreign_sleepers(root))
+
+
+def test_a_dead_process_that_nobody_has_asked_after_is_no_other_node(cluster):
+    root, _ = cluster
+    with subprocess.Popen([SLEEP, "0"]) as ended:  # noqa: S603 - nothing untrusted
+        assert processes.wait_until(lambda: is_zombie(ended.pid), 5)
+        assert ended.pid not in foreign_sleepers(root)
+
+
+def is_zombie(pid):
+    return ") Z " in Path(f"/proc/{pid}/stat").read_text()

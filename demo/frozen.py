@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
-from millstream_serving.loading.shelf import Shelf
 
 from millstream_core.features import key_of
 from millstream_serving.engine.versions import ScratchPad
+from millstream_serving.loading.shelf import Shelf
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +35,7 @@ def frozen_scores(
         float64[n], probabilities.
     """
     with ThreadPoolExecutor(8) as pool:
-        shelf = Shelf(store, pool, time.time)
+        shelf = Shelf(store, pool)
         shelf.load(ref, lambda digest: digest == ref.digest, lambda _: None)
     version, pad = shelf.held[ref.digest], ScratchPad()
     logits = [

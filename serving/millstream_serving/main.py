@@ -121,7 +121,7 @@ async def serve(
         if not loop.is_closed():
             loop.call_soon_threadsafe(replica.has_loaded, loaded)
 
-    loader = Loader(store, tell, _now, time.monotonic)
+    loader = Loader(store, tell, time.monotonic)
     replica = Replica(
         os.environ.get("POD_NAME", platform.node()),
         settings,

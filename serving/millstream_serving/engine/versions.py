@@ -7,7 +7,7 @@ version goes when the last request that used it is done, and no answer can mix t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -49,7 +49,6 @@ class ModelVersion:
     tables: dict[str, TableVersion]
     popular: Keys  # [<= 200], most clicked lately, best first
     newest: Keys  # [<= 50], newest items
-    loaded_at: float = field(default=0.0, compare=False)  # Unix seconds
 
     def logits(
         self, user: int | None, items: Keys, history: Keys, pad: ScratchPad

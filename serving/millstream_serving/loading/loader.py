@@ -73,7 +73,6 @@ class Loader:
         self,
         store: ModelStore,
         tell: Callable[[Loaded], None],
-        clock: Callable[[], float],
         stopwatch: Callable[[], float],
         pauses: tuple[float, float] = PAUSES_SECONDS,
     ) -> None:
@@ -82,7 +81,6 @@ class Loader:
         Args:
             store: where versions come from.
             tell: called on the loading thread after every change.
-            clock: Unix seconds.
             stopwatch: seconds of a clock that never jumps.
             pauses: seconds before the second try, and at most.
         """
@@ -91,7 +89,7 @@ class Loader:
         self._tell = tell
         self._stopwatch = stopwatch
         self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
-        self._shelf = Shelf(store, self._pool, clock)
+        self._shelf = Shelf(store, self._pool)
         self._wanted: tuple[VersionRef, ...] = ()
         self._changed = threading.Condition()
         self._generation = 0

@@ -42,18 +42,16 @@ LONGEST_CHAIN: Final = 512
 class Shelf:
     """The versions that this process holds, and the tables whose rows they share."""
 
-    def __init__(self, store: ModelStore, pool: Executor, clock: Callable[[], float]) -> None:
+    def __init__(self, store: ModelStore, pool: Executor) -> None:
         """Hold nothing.
 
         Args:
             store: where versions come from.
             pool: fetches in parallel.
-            clock: Unix seconds, to note when a version was loaded.
         """
         self.held: dict[str, ModelVersion] = {}  # by digest
         self._store = store
         self._pool = pool
-        self._clock = clock
         self._tables: dict[str, dict[str, VersionedTable]] = {}  # by lineage
 
     @property
@@ -158,7 +156,6 @@ class Shelf:
             },
             popular=dense["candidates.popular"],
             newest=dense["candidates.new"],
-            loaded_at=self._clock(),
         )
         log.info("version %d (%s) is applied", manifest.version, manifest.kind)
         return version

@@ -129,7 +129,7 @@ warm_up()
 before = compiled()
 objects = MemoryObjects()
 objects.objects, last = pickle.loads(open(sys.argv[1], "rb").read())
-shelf = Shelf(ModelStore(objects, "models", "shop"), ThreadPoolExecutor(2), lambda: 0.0)
+shelf = Shelf(ModelStore(objects, "models", "shop"), ThreadPoolExecutor(2))
 shelf.load(last, lambda _: True, lambda _: None)
 base, delta = shelf.held.values()
 for query in (Query(3, (1000, "x")), Query("3", None, k=2), Query(None, (1,), (1000,))):

@@ -52,7 +52,7 @@ def scored() -> Scored:
     versions = manifests(run.objects, SETTINGS)
     newest, pad = versions[max(versions)], ScratchPad()
     with ThreadPoolExecutor(2) as pool:
-        shelf = Shelf(store_of(run.objects, SETTINGS), pool, lambda: START)
+        shelf = Shelf(store_of(run.objects, SETTINGS), pool)
         shelf.load(newest.ref(), lambda _: True, lambda _: None)
     frozen = shelf.held[newest.ref().digest]
 

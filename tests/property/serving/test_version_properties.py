@@ -39,7 +39,7 @@ def test_every_version_holds_exactly_its_rows_in_whatever_order_they_were_loaded
         refs.append(publisher.publish(as_rows(written), gone=gone, base=is_base))
         states.append(dict(publisher.tables["user"]))
 
-    shelf = Shelf(publisher.store, POOL, lambda: 0.0)
+    shelf = Shelf(publisher.store, POOL)
     order = data.draw(st.permutations(range(len(refs))))
     held: set[str] = set()
     for place in order:

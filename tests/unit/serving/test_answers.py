@@ -31,7 +31,7 @@ def versions():
         "overflowing": publisher.publish(dense=overflowing_dense(publisher.architecture)),
     }
     with ThreadPoolExecutor(2) as pool:
-        shelf = Shelf(publisher.store, pool, lambda: 0.0)
+        shelf = Shelf(publisher.store, pool)
         shelf.load(refs["overflowing"], lambda _: True, lambda _: None)
     return {name: shelf.held[ref.digest] for name, ref in refs.items()}
 

@@ -41,7 +41,7 @@ def versions():
     empty = Publisher(publisher.objects, lineage="ffff00")
     refs["empty"] = empty.publish({"item": random_rows(empty, 1, 7)["item"]}, popular=[])
     with ThreadPoolExecutor(2) as pool:
-        shelf = Shelf(publisher.store, pool, lambda: 0.0)
+        shelf = Shelf(publisher.store, pool)
         for ref in (refs["overflowing"], refs["empty"]):
             shelf.load(ref, lambda _: True, lambda _: None)
     return {name: shelf.held[ref.digest] for name, ref in refs.items()}

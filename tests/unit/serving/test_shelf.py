@@ -33,7 +33,7 @@ def publisher():
 @pytest.fixture
 def shelf(publisher):
     with ThreadPoolExecutor(4) as pool:
-        yield Shelf(publisher.store, pool, clock=lambda: 1e9)
+        yield Shelf(publisher.store, pool)
 
 
 def load(shelf, ref, *also):
@@ -128,7 +128,7 @@ def test_three_warm_versions_and_a_candidate_need_little_more_than_one():
     )
     first = wide.publish(random_rows(wide, 4000, 4000))
     with ThreadPoolExecutor(2) as pool:
-        shelf = Shelf(wide.store, pool, lambda: 0.0)
+        shelf = Shelf(wide.store, pool)
         load(shelf, first)
         one = shelf.bytes
         for seed in range(3):
@@ -220,7 +220,7 @@ def test_a_missing_object_refuses_the_version(publisher, part, reason):
         key: stored for key, stored in publisher.objects.objects.items() if part not in key
     }
     with ThreadPoolExecutor(2) as pool, pytest.raises(Refused) as refused:
-        load(Shelf(publisher.store, pool, lambda: 0.0), delta)
+        load(Shelf(publisher.store, pool), delta)
     assert refused.value.reason == reason
 
 

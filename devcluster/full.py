@@ -181,10 +181,11 @@ class Full:
         wanted = {c.name: c for c in self.components(settings) if names is None or c.name in names}
         if "containerd" in wanted:
             self._start_containerd(wanted["containerd"], fresh=names is None)
-        with self._progress.step("starting the control plane", 8):
-            controlplane.start_control_plane(settings, tuple(wanted))
+        if any(c.name in wanted for c in components.control_plane(settings)):
+            with self._progress.step("starting the control plane", 8):
+                controlplane.start_control_plane(settings, tuple(wanted))
         node = [wanted[name] for name in ("kubelet", "kube-proxy") if name in wanted]
-        with self._progress.step("starting the node", 8):
+        with self._progress.step("starting the node", 5):
             lifecycle.restart_components(node, self._state)
             self._await(self._node_is_ready, NODE_LIMIT, "the node did not become ready")
 

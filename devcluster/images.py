@@ -95,6 +95,8 @@ class ImageStore:
         command = build_command(build, self._cache, find_bundle(os.environ))
         name = build.tag.rpartition("/")[2].replace(":", "-")
         log = self._cache / "logs" / f"image-{name}.log"
+        # The lock is ours, so any build that is still there belongs to a launcher that was killed.
+        run([*self._buildah(), "rm", "--all"], seconds=120)
         run([*self._buildah(), *command], seconds=BUILD_LIMIT, log=log)
         # Layers of earlier code hang on no tag any more; those below a tagged image stay.
         run([*self._buildah(), "rmi", "--prune"], seconds=120)

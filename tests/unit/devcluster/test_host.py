@@ -34,7 +34,7 @@ def test_what_is_missing_is_named_as_packages(programs, has_cni, has_keyring, pa
 
 
 def test_a_checkout_too_deep_for_sockets_is_noticed_before_kubelet_fails():
-    assert too_long(State(Path("/work/checkout/build/devcluster/full"))) is None
+    assert too_long(State(Path("/srv/checkout/build/devcluster/full"))) is None
     complaint = too_long(State(Path("/home") / ("deep" * 20) / "build/devcluster/full"))
     assert complaint is not None
     assert "move the checkout" in complaint

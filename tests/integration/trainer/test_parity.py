@@ -6,15 +6,16 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 
 from millstream_core.features import PAD
 from millstream_serving.engine.versions import ModelVersion, ScratchPad
 from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.learner import Learner
+from millstream_trainer.model import Design
+from millstream_trainer.publishing.restoring import Restorer, restore_newest
 from millstream_trainer.sources.decoding import EventBatch
 from tests.builders.trainer import START, Run, VirtualClock, manifests, store_of
-
-HELD = 1000
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def trained() -> Run:
 @pytest.fixture(scope="module")
 def shelf(trained: Run) -> Shelf:
     with ThreadPoolExecutor(2) as pool:
-        shelf = Shelf(store_of(trained.objects), pool, lambda: START)
+        shelf = Shelf(store_of(trained.objects), pool)
         versions = manifests(trained.objects)
         shelf.load(versions[max(versions)].ref(), lambda _: True, lambda _: None)
     return shelf
@@ -46,8 +47,13 @@ def test_a_server_takes_every_delta(trained: Run, shelf: Shelf) -> None:
 
 def test_scores_are_the_same_on_both_sides(trained: Run, shelf: Shelf) -> None:
     """torch over restored tables against the server's kernel over the published version."""
-    restored = Run(trained.objects, clock=VirtualClock(START + 16, seconds=0)).run()
-    version, model, pad = newest(trained, shelf), restored.trainer.model, ScratchPad()
+    with ThreadPoolExecutor(2) as pool:
+        restorer = Restorer(
+            store_of(trained.objects), pool, Design.of(trained.settings), 0.0, torch.device("cpu")
+        )
+        model, _ = restore_newest(restorer, ())
+    assert model is not None
+    version, pad = newest(trained, shelf), ScratchPad()
     random = np.random.default_rng(5)
     users = random.integers(1, 400, 200)  # some are unknown
     items = random.integers(1, 260, 200)

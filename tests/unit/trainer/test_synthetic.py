@@ -85,8 +85,7 @@ def test_knowing_only_the_truth_of_two_minutes_ago_costs_much() -> None:
     assert fresh - stale > 0.1
 
 
-def test_what_is_true_of_an_item_does_not_depend_on_what_else_is_asked() -> None:
-    """Latent vectors are drawn on demand: a longer draw must begin with the shorter one."""
+def test_what_is_true_does_not_depend_on_what_else_is_asked() -> None:
     stream = make_stream()
     users, items, times = np.array([3, 900]), np.array([5, 70_000]), np.array([START, START])
     together = stream.click_probability(users, items, times)
@@ -94,6 +93,19 @@ def test_what_is_true_of_an_item_does_not_depend_on_what_else_is_asked() -> None
         stream.click_probability(users[[n]], items[[n]], times[[n]])[0] for n in range(len(users))
     ]
     assert together.tolist() == alone
+
+
+def test_a_hundred_million_users_cost_nothing() -> None:
+    batch = events(make_stream(users=10**8, items=10**8), 2000)
+    assert batch.user.max() > 10**7
+    assert batch.user.min() >= 1
+    assert batch.user.max() <= 10**8
+
+
+@pytest.mark.parametrize("users", [1, 2, 1000])
+def test_every_user_comes_up_and_none_beyond(users: int) -> None:
+    batch = events(make_stream(users=users, items=users), 30_000)
+    assert set(batch.user.tolist()) == set(range(1, users + 1))
 
 
 def test_without_drift_the_truth_stays() -> None:

@@ -8,8 +8,8 @@ click's probability is a logistic function of two parts, both of which turn by `
 
 with u and v_i in planes that R turns. Users and items are drawn by Zipf's law; part of the events
 go to the items born last. Every event is a pure function of (settings, number): blocks of events
-are drawn from generators seeded by the block's number, so any reader continues anywhere at the
-cost of one block.
+are drawn from generators seeded by the block's number and latent vectors are hashed from ids, so
+any reader continues anywhere at the cost of one block, and a hundred million users cost nothing.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ BIAS: Final = -0.6  # clicks are the minority
 APPEAL: Final = 1.2  # weight of fashion
 TASTE: Final = 1.2  # weight of the personal part
 
-_USERS, _ITEMS, _EVENTS = range(3)  # streams of random numbers below one seed
+# Streams of hashed numbers below one seed; a latent vector takes two for each plane.
+_USERS, _ITEMS, _PHASES = 0, 2 * PLANES, 4 * PLANES
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
 class SyntheticStream:
@@ -59,8 +61,6 @@ class SyntheticStream:
             )
         self._settings = settings
         self._offset = 0
-        self._user_law = _zipf(settings.users, USER_EXPONENT)
-        self._item_law = _zipf(settings.items, ITEM_EXPONENT)
         self._block = lru_cache(maxsize=4)(self._draw_block)
 
     def poll(self, limit: int, now: float) -> Polled:
@@ -88,14 +88,12 @@ class SyntheticStream:
         """The truth: float64[n], how likely each user clicks each item at these Unix seconds."""
         hours = (times - self._settings.start) / 3600
         angle = self._settings.drift_per_hour * hours
-        user_count, item_count = int(users.max(initial=0)), int(items.max(initial=0))
-        taste = self._latent(_USERS, user_count)[0][users - 1]
-        vectors, phases = (part[items - 1] for part in self._latent(_ITEMS, item_count))
-        appeal = np.sqrt(2) * np.cos(angle + phases)
+        phase = 2 * np.pi * self._uniform(_PHASES, items)
+        appeal = np.sqrt(2) * np.cos(angle + phase)
         # A plane is one complex number; turning is multiplication by exp(i·angle).
-        turned = vectors * np.exp(1j * angle)[:, None]
-        personal = (taste.conj() * turned).real.sum(axis=1) / np.sqrt(PLANES)
-        logits = BIAS + APPEAL * appeal + TASTE * personal * np.sqrt(2)
+        turned = self._planes(_ITEMS, items) * np.exp(1j * angle)
+        taste = np.sum((self._planes(_USERS, users).conj() * turned).real, axis=0)
+        logits = BIAS + APPEAL * appeal + TASTE * taste * np.sqrt(2 / PLANES)
         return np.asarray(1 / (1 + np.exp(-logits)))
 
     def _times(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -117,10 +115,10 @@ class SyntheticStream:
         self, block: int
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """Users, items, labels and times of one block of events."""
-        random = np.random.default_rng((self._settings.seed, _EVENTS, block))
+        random = np.random.default_rng((self._settings.seed, block))
         times = self._times(np.arange(block * BLOCK, (block + 1) * BLOCK))
-        users = 1 + np.searchsorted(self._user_law, random.random(BLOCK))
-        items = 1 + np.searchsorted(self._item_law, random.random(BLOCK))
+        users = _zipf(random.random(BLOCK), self._settings.users, USER_EXPONENT)
+        items = _zipf(random.random(BLOCK), self._settings.items, ITEM_EXPONENT)
         born = self._settings.items + np.floor(
             (times - self._settings.start) / 3600 * self._settings.new_items_per_hour
         ).astype(np.int64)
@@ -129,27 +127,34 @@ class SyntheticStream:
         is_click = random.random(BLOCK) < self.click_probability(users, items, times)
         return users, items, is_click.astype(np.int64), times
 
-    def _latent(self, kind: int, count: int) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-        """Vectors complex128[m, PLANES] and phases float64[m] of the first m >= count ids."""
-        return _latent(self._settings.seed, kind, 1 << max(count - 1, 1).bit_length())
+    def _planes(self, kind: int, ids: NDArray[np.int64]) -> NDArray[np.complex128]:
+        """Latent vectors, complex128[PLANES, n], each number standard normal (Box, Muller)."""
+        first = kind + 2 * np.arange(PLANES)[:, None]
+        radius = np.sqrt(-np.log1p(-self._uniform(first, ids)))
+        return np.asarray(radius * np.exp(2j * np.pi * self._uniform(first + 1, ids)))
+
+    def _uniform(
+        self, stream: int | NDArray[np.int64], ids: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Numbers in [0, 1) that belong to ids: hashed, so that nothing is kept of any id."""
+        seeded = _mix(np.asarray(stream).astype(np.uint64) + _mix(np.uint64(self._settings.seed)))
+        return np.asarray((_mix(ids.astype(np.uint64) ^ seeded) >> np.uint64(11)) * 2.0**-53)
 
 
-@lru_cache(maxsize=8)
-def _latent(seed: int, kind: int, count: int) -> tuple[NDArray[np.complex128], NDArray[np.float64]]:
-    # Row by row from one generator: a longer draw starts with the shorter one.
-    rows = np.random.default_rng((seed, kind)).standard_normal((count, 2 * PLANES + 1))
-    vectors = (rows[:, :PLANES] + 1j * rows[:, PLANES : 2 * PLANES]) / np.sqrt(2)
-    return vectors, 2 * np.pi * _normal_cdf(rows[:, -1])
+def _zipf(uniform: NDArray[np.float64], count: int, exponent: float) -> NDArray[np.int64]:
+    """Ranks 1..count by (nearly) Zipf's law: the inverse of its integral, at any count."""
+    last = count + 1.0
+    if exponent == 1.0:
+        ranks = last**uniform
+    else:
+        power = 1 - exponent
+        ranks = (uniform * (last**power - 1) + 1) ** (1 / power)
+    return np.minimum(ranks.astype(np.int64), count)
 
 
-def _normal_cdf(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Uniform numbers from normal ones (logistic approximation; the phases need no more)."""
-    return np.asarray(1 / (1 + np.exp(-1.702 * values)))
-
-
-def _zipf(count: int, exponent: float) -> NDArray[np.float64]:
-    """Cumulative probabilities of ranks 1..count."""
-    weights = np.arange(1, count + 1, dtype=np.float64) ** -exponent
-    law = np.cumsum(weights)
-    law /= law[-1]
-    return law
+def _mix(value: NDArray[np.uint64] | np.uint64) -> NDArray[np.uint64]:
+    """SplitMix64: the next number after this state."""
+    state = np.atleast_1d(value) + _GOLDEN  # arrays wrap around silently, scalars warn
+    state = (state ^ (state >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    state = (state ^ (state >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return np.asarray(state ^ (state >> np.uint64(31)))

@@ -30,7 +30,7 @@ EXAMPLES: Final = ("rectraining.yaml", "recserving.yaml")
 
 def main() -> int:
     """Run the demo and say in the exit code how it went."""
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 200)
     began = time.time()
     try:
         installation = install(console)

@@ -35,23 +35,24 @@ def with_flipped_signs(rows: NDArray[np.float32]) -> None:
     rows *= -1
 
 
-def publish_damaged(store: ModelStore, damage: Damage) -> VersionRef:
-    """Publish a delta on the newest version whose item rows are damaged.
+def publish_damaged(store: ModelStore, parent_ref: VersionRef, damage: Damage) -> VersionRef:
+    """Publish a delta on this version whose item rows are damaged.
 
     Args:
         store: of the model.
+        parent_ref: a good version.
         damage: changes float32[n, dim] in place.
     """
     found = store.channel(CHANNEL_LATEST)
     assert found is not None, "nothing was ever published"
     channel, etag = found
-    parent = store.manifest(channel.target)
+    parent = store.manifest(parent_ref)
     version = store.commits(parent.lineage)[-1] + 1
     with ThreadPoolExecutor(8) as pool:
         folder = Folder(store, pool, parent.lineage, f"data/{version}-damaged")
         tables: dict[str, Table] = {}
         for name, before in parent.tables.items():
-            table = _restored(store, pool, channel.target, name)
+            table = _restored(store, pool, parent_ref, name)
             if name == "item":
                 _damage_rows(table, damage)
             tables[name] = write_table(
@@ -60,7 +61,7 @@ def publish_damaged(store: ModelStore, damage: Damage) -> VersionRef:
     damaged = parent.changed(
         version=version,
         kind="delta",
-        parent=channel.target,
+        parent=parent_ref,
         chain=parent.chain.changed(length=parent.chain.length + 1),
         writer="demo",
         created_at=time.time(),

@@ -145,8 +145,13 @@ class Story:
             ("rows that are not finite", faults.with_nan_rows),
             ("item rows with their sign flipped", faults.with_flipped_signs),
         ):
+            release = self._seen.serving.release
+            assert release is not None
+            assert release.stable is not None
             published_at = time.time()
-            ref = await asyncio.to_thread(faults.publish_damaged, self._store, damage)
+            ref = await asyncio.to_thread(
+                faults.publish_damaged, self._store, release.stable, damage
+            )
             await self._until(
                 f"bad version {ref}",
                 f"{name} to be found out",

@@ -81,7 +81,7 @@ COUNTED: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
         "Passed",
         "AnalysisPassed",
     ),
-    "a slow tail of fifty requests is no tail": (
+    "a slow tail of less than a thousand requests is no tail": (
         {"requests": 999, "latency_ms_p99": 60.0},
         {},
         "Passed",

@@ -89,7 +89,7 @@ COUNTED: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
     ),
     "a slow tail where stable has hardly any requests": (
         {"latency_ms_p99": 60.0},
-        {"requests": 20},
+        {"requests": 999},
         "Passed",
         "AnalysisPassed",
     ),

@@ -60,7 +60,10 @@ class FakeApi:
         for field in ("uid", "resourceVersion"):
             if known is not None and field in meta and meta[field] != known["metadata"][field]:
                 raise Conflict(f"{field} differs", 409)
-        return copy.deepcopy(self._store({**(known or {}), **copy.deepcopy(body)}))
+        merged = {**copy.deepcopy(known or {}), **copy.deepcopy(body)}
+        if known is not None:
+            merged["metadata"] = {**known["metadata"], **meta}
+        return copy.deepcopy(self._store(merged))
 
     async def create(self, kind: KindInfo, body: Body) -> Body:
         meta = body["metadata"]

@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from millstream_api.names import CHANNEL_LATEST
 from millstream_core.store import AccessDenied, StoreError, StoreUnavailable
 from tests.builders.objects import MemoryObjects
-from tests.builders.trainer import START, Run, VirtualClock, manifests, state_of, store_of
+from tests.builders.trainer import (
+    START,
+    Run,
+    VirtualClock,
+    make_settings,
+    manifests,
+    state_of,
+    store_of,
+)
+
+if TYPE_CHECKING:
+    from millstream_api.manifest import Manifest, VersionRef
 
 AWAY = StoreUnavailable("nobody answers")
 
@@ -25,6 +38,14 @@ def away(objects: MemoryObjects, clock: VirtualClock, *, between: tuple[float, f
 def undisturbed(seconds: float) -> dict:
     versions = manifests(Run(clock=VirtualClock(seconds=seconds)).run().objects)
     return state_of(versions[max(versions)])
+
+
+def assert_follows(version: Manifest, parent: Manifest) -> None:
+    """It claims the events after its parent's, from the first of them on."""
+    assert parent.watermark is not None
+    assert version.watermark is not None
+    expected = parent.watermark.last + 1 / 200
+    assert version.watermark.first == pytest.approx(expected, abs=1e-3)
 
 
 def test_away_at_start_training_begins_and_is_published_later() -> None:
@@ -46,6 +67,8 @@ def test_away_at_start_of_a_restart_goes_back_to_what_there_is() -> None:
     second = Run(first.objects, clock=clock, process="second").run()
     versions = manifests(first.objects)
     assert second.value("samples_replayed_total") > 0
+    continued = next(version for version in versions.values() if version.writer_epoch == 2)
+    assert_follows(continued, versions[continued.version - 1])
     assert state_of(versions[max(versions)]) == undisturbed(26)
 
 
@@ -58,10 +81,7 @@ def test_away_later_training_goes_on_and_nothing_is_lost() -> None:
     rates = [report.events_per_second for report in run.reports[12:-1]]
     assert rates == pytest.approx([200] * len(rates), rel=0.15)
     first_after = next(version for version in versions.values() if version.created_at > START + 18)
-    before = versions[first_after.version - 1]
-    assert before.watermark is not None
-    assert first_after.watermark is not None
-    assert first_after.watermark.first == pytest.approx(before.watermark.last + 1 / 200)
+    assert_follows(first_after, versions[first_after.version - 1])
 
 
 @pytest.mark.parametrize(
@@ -106,27 +126,33 @@ def test_a_store_that_ignores_conditions_gets_no_versions() -> None:
     assert run.reports[-1].events > 0
 
 
+class DeafChannels(MemoryObjects):
+    """Everything can be written but channels, until a moment."""
+
+    def __init__(self, clock: VirtualClock, until: float) -> None:
+        super().__init__()
+        self._clock, self._until = clock, until
+
+    def put(self, key: str, data: bytes, **conditions: Any) -> str:
+        if "/channel/" in key and self._clock.now() < self._until:
+            raise AWAY
+        return super().put(key, data, **conditions)
+
+
 def test_a_version_committed_but_not_announced_is_announced_later() -> None:
-    objects, clock = MemoryObjects(), VirtualClock(seconds=14)
+    """Later means as soon as it can be, not with the next version."""
+    clock = VirtualClock(seconds=33)
+    objects = DeafChannels(clock, START + 31)
+    announced: list[VersionRef | None] = []
 
-    class NoChannels(MemoryObjects):
-        def put(self, key: str, data: bytes, **conditions: object) -> str:
-            if "/channel/" in key and clock.now() < START + 12.5:
-                raise AWAY
-            return objects.put(key, data, **conditions)
+    def look() -> None:
+        found = store_of(objects).channel(CHANNEL_LATEST)
+        announced.append(found[0].target if found else None)
 
-        def get(self, key: str) -> object:
-            return objects.get(key)
-
-        def list(self, prefix: str) -> object:
-            return objects.list(prefix)
-
-        def delete(self, key: str) -> None:
-            objects.delete(key)
-
-    Run(NoChannels(), clock=clock).run()
+    clock.happens(30.9, look)
+    clock.happens(32.9, look)
+    Run(objects, make_settings(publish_interval_seconds=3.0), clock=clock).run()
     versions = manifests(objects)
-    assert versions[1].created_at < START + 11
-    found = store_of(objects).channel(CHANNEL_LATEST)
-    assert found is not None
-    assert found[0].target == versions[max(versions)].ref()
+    assert versions[1].created_at < START + 30.9
+    assert versions[2].created_at > START + 32.9
+    assert announced == [None, versions[1].ref()]

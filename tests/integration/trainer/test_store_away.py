@@ -141,18 +141,18 @@ class DeafChannels(MemoryObjects):
 
 def test_a_version_committed_but_not_announced_is_announced_later() -> None:
     """Later means as soon as it can be, not with the next version."""
-    clock = VirtualClock(seconds=33)
-    objects = DeafChannels(clock, START + 31)
+    clock = VirtualClock(seconds=28)
+    objects = DeafChannels(clock, START + 26)
     announced: list[VersionRef | None] = []
 
     def look() -> None:
         found = store_of(objects).channel(CHANNEL_LATEST)
         announced.append(found[0].target if found else None)
 
-    clock.happens(30.9, look)
-    clock.happens(32.9, look)
+    clock.happens(25.9, look)
+    clock.happens(27.9, look)
     Run(objects, make_settings(publish_interval_seconds=3.0), clock=clock).run()
     versions = manifests(objects)
-    assert versions[1].created_at < START + 30.9
-    assert versions[2].created_at > START + 32.9
+    assert versions[1].created_at < START + 25.9
+    assert versions[2].created_at > START + 27.9
     assert announced == [None, versions[1].ref()]

@@ -53,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     handler.setFormatter(JsonLines())
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
+    # It warns that signals are not its own in our thread, which is how we want it.
+    logging.getLogger("kopf._core.reactor.running").setLevel(logging.ERROR)
     try:
         return asyncio.run(Process(options).run())
     except ConfigException as error:

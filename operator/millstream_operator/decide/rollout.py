@@ -240,32 +240,23 @@ def _carried_on(
                     f"{names_of(pending)} compare version {candidate} with {release.stable}",
                 )
             )
-        return step(
-            states.advanced(state, now),
-            Finding(
-                Reason.BATCH_ADVANCED, f"version {candidate} goes to batch 1 of {release.batches}"
-            ),
-        )
+        return step(states.advanced(state, now), _reached(candidate, 1, release.batches))
 
     due = rollout.advanced_at.timestamp() + lane.interval_seconds
     if now < due:
-        why = Finding(
-            Reason.BATCH_ADVANCED,
-            f"version {candidate} is with {release.advanced} of {release.batches} batches",
-        )
+        why = _reached(candidate, release.advanced, release.batches)
         return RolloutDecision(state, why, min(due - now, LOOK_AGAIN_SECONDS), analysis=analysis)
-    if analysis is None or analysis.outcome != "Passed":
-        assert analysis is not None
+    assert analysis is not None  # there is a stable version to compare with
+    if analysis.outcome != "Passed":
         return wait(analysis.finding)
     if release.advanced < release.batches:
-        return step(
-            states.advanced(state, now),
-            Finding(
-                Reason.BATCH_ADVANCED,
-                f"version {candidate} goes to {release.advanced + 1} of {release.batches} batches",
-            ),
-        )
+        further = _reached(candidate, release.advanced + 1, release.batches)
+        return step(states.advanced(state, now), further)
     return step(states.promoted(state, candidate, watermark, keep, now), promoted, 0.0)
+
+
+def _reached(candidate: VersionRef, batches: int, of: int) -> Finding:
+    return Finding(Reason.BATCH_ADVANCED, f"version {candidate} is with {batches} of {of} batches")
 
 
 def _missing(asked: tuple[Replica, ...], epoch: int, candidate: VersionRef) -> Finding | None:

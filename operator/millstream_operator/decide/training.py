@@ -8,7 +8,7 @@ happened and not because time goes by.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from millstream_api.conditions import Claim, Reason, Type, claim, fails, holds, merge, unclear
 from millstream_api.rectraining import RecTrainingStatus, ValidationStatus
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from millstream_api.rectraining import RecTrainingSpec
     from millstream_api.reports import Progress
     from millstream_operator.decide.workloads import Circumstances
+
+
+_NOT_ASKED: Final = "NotMet"  # what a worker says before it has asked the store anything
 
 
 @dataclass(frozen=True)
@@ -168,6 +171,8 @@ def _checkpoint_healthy(
         return unclear(kind, Reason.SUSPENDED, "nothing is published while suspended")
     if progress is None:
         return unclear(kind, Reason.WAITING_FOR_WORKERS, "no worker says how it goes")
+    if progress.store.reason == _NOT_ASKED:
+        return unclear(kind, Reason.NOT_CHECKED, progress.store.message)
     if not progress.store.ok:
         told = f"versions cannot be published, training goes on: {progress.store.message}"
         return fails(kind, progress.store.reason, told)
@@ -180,6 +185,8 @@ def _store_reachable(progress: Progress | None) -> Claim:
     if progress is None:
         return unclear(Type.STORE_REACHABLE, Reason.NOT_CHECKED, "no worker says how it goes")
     store = progress.store
+    if store.reason == _NOT_ASKED:
+        return unclear(Type.STORE_REACHABLE, Reason.NOT_CHECKED, store.message)
     return claim(Type.STORE_REACHABLE, known=store.ok, reason=store.reason, message=store.message)
 
 

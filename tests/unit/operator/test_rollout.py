@@ -61,6 +61,18 @@ def test_users_first_see_a_delta_within_two_seconds_of_its_loading():
     assert world.now - began <= 2
 
 
+def test_a_batch_is_one_write_of_the_status():
+    world = make_world()
+    world.publish(2, 1)
+    written = [world.status]
+    while world.status.stable_version != 2:
+        world.step()
+        if world.status != written[-1]:
+            written.append(world.status)
+    # Detected, loading or comparing, ten batches, promoted; and each analysis that changes.
+    assert len(written) <= 16
+
+
 def test_batches_are_spaced_by_the_interval():
     world = make_world()
     world.publish(2, 1)

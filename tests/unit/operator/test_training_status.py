@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from millstream_api.rectraining import RecTrainingStatus
+from millstream_api.reports import StoreHealth
 from millstream_operator.decide.observed import Finding
 from millstream_operator.decide.training import (
     TrainingWorld,
@@ -144,6 +145,14 @@ def test_a_store_that_is_away_is_no_reason_not_to_be_ready():
     assert found["Ready"] == ("True", "WorkersReady")
     assert found["CheckpointHealthy"] == ("False", "Unreachable")
     assert found["StoreReachable"] == ("False", "Unreachable")
+
+
+def test_a_store_that_was_not_asked_yet_is_no_failure():
+    """A worker that has just started has asked nothing; that must not look like an outage."""
+    store = StoreHealth(ok=False, reason="NotMet", message="the store was not asked yet")
+    found = conditions(decide(make_worker(progress=make_progress(store=store, published=None))))
+    assert found["CheckpointHealthy"] == ("Unknown", "NotChecked")
+    assert found["StoreReachable"] == ("Unknown", "NotChecked")
 
 
 def test_times_of_transition_move_only_with_the_status():

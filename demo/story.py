@@ -186,7 +186,7 @@ class Story:
             "training goes on",
             "a version that descends from no bad one to reach all users",
             60,
-            lambda s: s.stable is not None and s.stable > worst and s.serving.phase == "Steady",
+            lambda s: s.stable is not None and s.stable > worst,
         )
 
     async def _until(

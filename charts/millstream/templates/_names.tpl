@@ -1,9 +1,9 @@
 {{/* Name of everything that the chart installs. */}}
 {{- define "millstream.name" -}}
 {{- if contains "millstream" .Release.Name -}}
-{{ .Release.Name | trunc 50 | trimSuffix "-" }}-operator
+{{ .Release.Name | trunc 45 | trimSuffix "-" }}-operator
 {{- else -}}
-{{ printf "%s-millstream" .Release.Name | trunc 50 | trimSuffix "-" }}-operator
+{{ printf "%s-millstream" .Release.Name | trunc 45 | trimSuffix "-" }}-operator
 {{- end -}}
 {{- end }}
 

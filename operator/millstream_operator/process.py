@@ -15,6 +15,7 @@ import logging
 import os
 import random
 import signal
+import threading
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -132,6 +133,7 @@ class Process:
             api, options.lease_namespace, options.lease_name, options.identity,
             time.monotonic, wall,
         )  # fmt: skip
+        api.fence = elector.check
         stopping = asyncio.create_task(stop.wait())
         lag = asyncio.create_task(self._watch_lag())
         try:
@@ -183,8 +185,10 @@ class Process:
         else:
             reason = _reason(holding, self._ended)
             log.error("stopping at once: %s", reason)
-            # Whatever hangs, this process writes nothing once another one may lead.
-            asyncio.get_running_loop().call_later(LOST_SECONDS, os._exit, 1)
+            # Whatever hangs, be it this very loop, the process is gone soon.
+            end = threading.Timer(LOST_SECONDS, os._exit, (1,))
+            end.daemon = True
+            end.start()
             status = 1
         for part in parts:
             part.cancel()
@@ -208,9 +212,7 @@ class Process:
         """An event from a watch: what is known changes, and somebody needs a look."""
         self._metrics.events.labels(body["kind"]).inc()
         meta = body["metadata"]
-        if kind == "DELETED":
-            self._cache.drop(body["kind"], meta["namespace"], meta["name"])
-        elif not self._cache.put(body):
+        if not (self._cache.remove(body) if kind == "DELETED" else self._cache.put(body)):
             return
         parent = body["kind"] in {each.kind for each in PARENTS}
         key = Key(body["kind"], meta["namespace"], meta["name"]) if parent else owner_of(body)

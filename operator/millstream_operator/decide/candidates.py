@@ -57,7 +57,9 @@ def decide_next(store: StoreView, stable: VersionRef | None, quarantined: Collec
     blocked = [
         index for index, published in enumerate(newer) if published.ref.digest in quarantined
     ]
-    if blocked and (not descends or blocked[-1] + 1 == len(newer)):
+    # Behind a bad version of a foreign line there may be any old one.
+    foreign = stable is not None and not descends
+    if blocked and (foreign or blocked[-1] + 1 == len(newer)):
         culprit = newer[blocked[0]].ref
         told = (
             f"version {latest.version} was taken back"

@@ -15,7 +15,7 @@ import aiohttp
 from millstream_operator.shell.errors import ApiUnavailable, Forbidden, error_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from millstream_operator.shell.access import AccessCache
     from millstream_operator.shell.kinds import Body, KindInfo
@@ -34,6 +34,7 @@ class ApiClient:
         """Nothing is sent yet."""
         self._access = access
         self._agent = user_agent
+        self.fence: Callable[[], None] | None = None  # raises where we may not write any more
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -82,6 +83,7 @@ class ApiClient:
         Raises:
             Conflict: `body` names a uid or resourceVersion that the object no longer has.
         """
+        self._fenced()
         meta = body["metadata"]
         return await self.request(
             "PATCH",
@@ -102,8 +104,13 @@ class ApiClient:
 
     async def delete(self, kind: KindInfo, namespace: str, name: str, uid: str) -> None:
         """Delete exactly this object; raises Conflict where the name is another's by now."""
+        self._fenced()
         body = {"preconditions": {"uid": uid}, "propagationPolicy": "Background"}
         await self.request("DELETE", kind.path(namespace, name), body=body)
+
+    def _fenced(self) -> None:
+        if self.fence is not None:
+            self.fence()
 
     async def request(
         self,

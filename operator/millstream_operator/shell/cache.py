@@ -86,6 +86,15 @@ class ObjectCache:
             if not self._pods[owner]:
                 del self._pods[owner]
 
+    def remove(self, body: Body) -> bool:
+        """This very object is gone; returns whether that is news."""
+        meta = body["metadata"]
+        known = self.get(body["kind"], meta["namespace"], meta["name"])
+        if known is None or not is_same(known, body):
+            return known is None
+        self.drop(body["kind"], meta["namespace"], meta["name"])
+        return True
+
     def replace(self, kind: KindInfo, namespace: str | None, bodies: Iterable[Body]) -> None:
         """All objects of a kind in a namespace (or everywhere) are exactly these."""
         kept = {(body["metadata"]["namespace"], body["metadata"]["name"]): body for body in bodies}

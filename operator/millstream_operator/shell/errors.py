@@ -40,6 +40,10 @@ class Rejected(ApiError):  # noqa: N818
     """The API server refuses the object as sent."""
 
 
+class NotLeading(ApiError):  # noqa: N818
+    """Another operator may lead by now, so this one writes nothing."""
+
+
 def error_of(status: int, message: str) -> ApiError:
     """The error for an HTTP status."""
     if status in {401, 403}:

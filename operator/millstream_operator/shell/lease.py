@@ -2,9 +2,9 @@
 
 The holder renews every two seconds. Another takes over when it has seen no renewal for fifteen
 seconds of its own clock, so clocks need not agree. A holder that could not renew for ten seconds
-stops by itself, five before anybody else may begin. On a clean exit the Lease is given back and
-the next one need not wait. None of it is trusted for correctness: statuses are written only over
-the copy that was read.
+stops by itself, five before anybody else may begin; each of its writes asks first. On a clean exit
+the Lease is given back and the next one need not wait. None of it is trusted for correctness:
+statuses are written only over the copy that was read.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import AwareDatetime, TypeAdapter
 
-from millstream_operator.shell.errors import ApiError, Conflict, NotFound
+from millstream_operator.shell.errors import ApiError, Conflict, NotFound, NotLeading
 from millstream_operator.shell.kinds import LEASE
 
 if TYPE_CHECKING:
@@ -124,6 +124,14 @@ class Elector:
             if self._clock() - self._renewed_at > RENEW_DEADLINE_SECONDS:
                 self.leading = False
                 raise LeaseLost(f"the Lease was not renewed for {RENEW_DEADLINE_SECONDS:.0f} s")
+
+    def check(self) -> None:
+        """Before each write: raises NotLeading once another one may lead.
+
+        A process that was stopped and goes on finds out here, before its timers do.
+        """
+        if not self.leading or self._clock() - self._renewed_at > RENEW_DEADLINE_SECONDS:
+            raise NotLeading("the Lease was not renewed in time; nothing is written any more")
 
     async def release(self) -> None:
         """Give the Lease back, so that the next one need not wait."""

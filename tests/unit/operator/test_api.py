@@ -19,6 +19,7 @@ from millstream_operator.shell.errors import (
     Conflict,
     Forbidden,
     NotFound,
+    NotLeading,
     Rejected,
 )
 from millstream_operator.shell.kinds import BY_KIND
@@ -88,6 +89,21 @@ async def test_apply_forces_our_fields_and_nothing_else(client, server):
     assert (method, path) == ("PATCH", "/api/v1/namespaces/ns/configmaps/a")
     assert query == {"fieldManager": "millstream-operator", "force": "true"}
     assert sent == body
+
+
+async def test_a_fence_stops_writes_and_not_reads(client, server):
+    def closed() -> None:
+        raise NotLeading("another one leads")
+
+    client.fence = closed
+    body = {"kind": "ConfigMap", "metadata": {"name": "a", "namespace": "ns"}}
+    with pytest.raises(NotLeading):
+        await client.apply(CONFIG_MAP, body)
+    with pytest.raises(NotLeading):
+        await client.delete(CONFIG_MAP, "ns", "a", "uid")
+    assert server.requests == []
+    await client.get(CONFIG_MAP, "ns", "a")
+    assert len(server.requests) == 1
 
 
 async def test_a_list_is_read_page_by_page(client, server):

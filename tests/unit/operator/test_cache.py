@@ -43,6 +43,16 @@ def test_what_was_just_read_holds_even_if_it_looks_older():
     assert cache.put(make_body(resourceVersion="4"))
 
 
+def test_the_end_of_an_earlier_object_does_not_end_the_later_one():
+    cache = ObjectCache()
+    cache.put(make_body(uid="u2", resourceVersion="9"))
+    assert not cache.remove(make_body(uid="u1"))
+    assert cache.get(*KEY) is not None
+    assert cache.remove(make_body(uid="u2"))
+    assert cache.get(*KEY) is None
+    assert cache.remove(make_body(uid="u2")), "one that was never known may still need a look"
+
+
 def test_pods_are_found_by_their_labels():
     cache = ObjectCache()
     cache.put(make_pod("b"))

@@ -29,6 +29,14 @@ LINES: dict[str, tuple[list[int], int | None, list[int], int | None, str, str]] 
     "both bad down to stable": ([5, 4, 3], 3, [5, 4], None, "Base", "LineageBlocked"),
     "no stable, and the first was bad": ([1], None, [1], None, "Base", "LineageBlocked"),
     "no stable, and it stands on a bad one": ([2, 1], None, [1], None, "Base", "LineageBlocked"),
+    "no stable, and a good one lies before the bad": (
+        [3, 2, 1],
+        None,
+        [2],
+        1,
+        "Base",
+        "NewVersionDetected",
+    ),
     "older than stable": ([2, 1], 3, [], None, "Base", "AsAsked"),
 }
 
@@ -72,6 +80,11 @@ def test_a_new_line_that_began_on_a_bad_version_is_blocked():
     found = decide_next(store, make_ref(6), [make_ref(7).digest])
     assert found.version is None
     assert "learned on version 7, which was taken back" in found.why.message
+
+
+def test_nothing_old_is_dug_up_from_behind_a_bad_version_of_another_line():
+    store = make_store(make_published(1, ref=foreign(1)), 7, 3)
+    assert decide_next(store, make_ref(6), [make_ref(7).digest]).version is None
 
 
 def test_a_line_that_branched_off_before_stable_goes_on():

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from millstream_operator.shell import lease as leases
-from millstream_operator.shell.errors import ApiUnavailable
+from millstream_operator.shell.errors import ApiUnavailable, NotLeading
 from millstream_operator.shell.lease import Elector, LeaseLost, Seen, may_take
 from tests.builders.fake_api import FakeApi
 
@@ -102,6 +102,21 @@ async def test_a_holder_that_cannot_renew_stops_before_anybody_else_begins(api):
     with pytest.raises(LeaseLost, match="was not renewed"):
         await asyncio.wait_for(holding, 1)
     assert leases.RENEW_DEADLINE_SECONDS + leases.CALL_SECONDS < leases.LEASE_SECONDS
+
+
+async def test_one_that_was_stopped_writes_nothing_once_another_may_lead(api):
+    clock = Clock()
+    first = make_elector(api, "a", clock)
+    with pytest.raises(NotLeading):
+        first.check()
+    await first.acquire()
+    first.check()
+    clock.now += leases.RENEW_DEADLINE_SECONDS + 0.1  # as if the process had been stopped
+    with pytest.raises(NotLeading):
+        first.check()
+    await first.release()
+    with pytest.raises(NotLeading):
+        first.check()
 
 
 async def test_renewing_keeps_the_time_of_acquisition(api):

@@ -100,8 +100,10 @@ class Story:
         try:
             await self._watch_fresh_versions()
             await self._publish_faults()
+            # The trainer starts while the rollback is shown.
+            self._patch("rectraining", '{"spec":{"suspend":false}}')
             await self._roll_back()
-            await self._resume()
+            await self._await_good_version()
         finally:
             stop.set()
             await traffic
@@ -179,9 +181,8 @@ class Story:
         self.told.rollback = (stable, asked)
         self._annotate(f"{ANNOTATION_ROLLBACK_TO}-")
 
-    async def _resume(self) -> None:
+    async def _await_good_version(self) -> None:
         worst = max(fault.ref.version for fault in self.told.faults)
-        self._patch("rectraining", '{"spec":{"suspend":false}}')
         await self._until(
             "training goes on",
             "a version that descends from no bad one to reach all users",

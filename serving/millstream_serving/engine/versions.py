@@ -65,7 +65,7 @@ class ModelVersion:
             float32[N]; sigmoid makes probabilities of them.
         """
         length = self.manifest.architecture.history_length
-        seen = history[history != PAD][-length:]
+        seen = history[-length:]
         users, rows = self.tables["user"], self.tables["item"]
         user_slots = (
             np.full(1, -1, np.int32) if user is None else users.slots(np.array([user], np.int64))

@@ -31,6 +31,7 @@ log = logging.getLogger(__name__)
 
 ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 WATCH_SECONDS: Final = 30
+SILENCE_SECONDS: Final = 5  # beyond that, before a connection counts as dead
 CONNECT_SECONDS: Final = 3.0
 ANSWER_SECONDS: Final = 10.0
 FIRST_PAUSE_SECONDS: Final = 0.2
@@ -127,7 +128,9 @@ class KubeRelease:
             "allowWatchBookmarks": "true",
             "timeoutSeconds": str(WATCH_SECONDS),
         }
-        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS, read=WATCH_SECONDS + 5)
+        timeout = httpx.Timeout(
+            ANSWER_SECONDS, connect=CONNECT_SECONDS, read=WATCH_SECONDS + SILENCE_SECONDS
+        )
         async with client.stream(
             "GET", self._path, params=params, headers=self._headers(), timeout=timeout
         ) as answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
 
 import httpx
@@ -436,6 +437,27 @@ async def test_a_server_that_leaves_says_so_and_answers_what_still_comes(start):
     await asyncio.wait_for(running.task, 10)
     with pytest.raises(httpx.TransportError):
         await running.rank(user_id=1, items=[1001])
+
+
+async def test_what_is_in_flight_is_answered_however_long_it_takes(start, monkeypatch):
+    running = await start()
+    publisher = running.publisher
+    await running.in_force(stable=publisher.publish(random_rows(publisher, 20, 30)))
+    gate, is_scoring = threading.Event(), threading.Event()
+
+    def slow(logits):
+        is_scoring.set()
+        gate.wait(20)
+        return logits.astype(np.float64)
+
+    monkeypatch.setattr("millstream_serving.ranking.answers.sigmoid", slow)
+    asking = asyncio.create_task(running.rank(user_id=1, items=[1001]))
+    await asyncio.to_thread(is_scoring.wait, 20)
+    running.leave.set()
+    await asyncio.sleep(0.5)  # ten times as long as it lingers
+    gate.set()
+    assert (await asking).status_code == 200
+    await asyncio.wait_for(running.task, 10)
 
 
 # One version per answer

@@ -271,6 +271,15 @@ async def test_the_token_is_read_anew_for_every_call(api, tmp_path):
     assert sent == ["bearer first", "bearer first", "bearer second"]
 
 
+async def test_a_connection_that_fell_silent_is_given_up(api, monkeypatch, caplog):
+    """A watch whose server is gone would otherwise never hear of a rollback."""
+    monkeypatch.setattr(kube, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(kube, "SILENCE_SECONDS", 0.1)
+    async with following(release_at(api)):
+        await until(lambda: len(api.lists()) >= 2)
+    assert "ReadTimeout" in caplog.text
+
+
 async def test_a_config_map_without_the_document_is_waited_for(api, caplog):
     api.data = None
     async with following(release_at(api)) as heard:

@@ -40,12 +40,13 @@ async def test_a_job_beyond_the_bound_is_turned_away_at_once_and_room_comes_back
     assert await pool.submit(lambda _: "room") == "room"
 
 
-async def test_a_job_whose_asker_has_gone_is_finished_all_the_same(pool):
+async def test_a_job_whose_asker_has_gone_is_finished_all_the_same(pool, caplog):
     gate = threading.Event()
     gone = pool.submit(lambda _: gate.wait(20))
     gone.cancel()
     gate.set()
     assert await pool.submit(lambda _: "room") == "room"
+    assert caplog.text == ""
 
 
 async def test_each_thread_has_a_scratch_pad_of_its_own(pool):

@@ -169,6 +169,15 @@ def test_two_lineages_of_different_width_are_held_side_by_side(publisher, shelf)
         assert np.isfinite(version.logits(1, items, version.history_of(1), pad)).all()
 
 
+def test_the_tables_of_a_lineage_go_with_its_last_version(publisher, shelf):
+    load(shelf, publisher.latest.ref())
+    one = shelf.bytes
+    other = Publisher(publisher.objects, lineage="ffff00")
+    theirs = load(shelf, other.publish(random_rows(other, 20, 40)))
+    shelf.drop_all_but({theirs.ref.digest})
+    assert shelf.bytes == one
+
+
 def test_loading_ends_early_when_nobody_wants_the_version_any_more(publisher, shelf):
     base = publisher.latest.ref()
     last = publisher.publish(new_rows(publisher, 1))
@@ -321,6 +330,15 @@ def test_a_delta_on_a_version_of_another_lineage_is_refused(publisher, shelf):
     with pytest.raises(Refused, match="of its own lineage") as refused:
         load(shelf, delta, theirs)
     assert refused.value.reason == "LineageBroken"
+
+
+def test_a_delta_under_another_fingerprint_is_refused_even_where_it_says_the_same(publisher, shelf):
+    load(shelf, publisher.latest.ref())
+    same = publisher.store.put_transform(b'{ "history_length": 5 }')
+    delta = publisher.publish(new_rows(publisher, 1), change=lambda m: m.changed(transform=same))
+    with pytest.raises(Refused, match="cannot change the transform") as refused:
+        load(shelf, delta)
+    assert refused.value.reason == "TransformMismatch"
 
 
 @pytest.mark.parametrize("base", [False, True], ids=["a delta", "a base"])

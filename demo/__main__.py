@@ -77,7 +77,9 @@ def install(console: Console) -> steps.Installation:
 
 def summarise(told: Chronicle, store: ModelStore) -> list[Row]:
     """The figures of this run, each against its bar."""
-    measured = delays(told.log, told.versions)
+    # A rollback brings older versions back on purpose.
+    log = told.log if told.rollback is None else told.log.before(told.rollback[1])
+    measured = delays(log, told.versions)
     rows = [
         _percentile("event to first users, p50", measured.first_users, 50, None),
         _percentile("event to first users, p95", measured.first_users, 95, 60),

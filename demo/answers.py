@@ -49,6 +49,10 @@ class Log:
         """Take in the newest answer."""
         self.answers.append(answer)
 
+    def before(self, time: float) -> Log:
+        """The answers received before this moment."""
+        return Log([answer for answer in self.answers if answer.received < time])
+
     @property
     def failures(self) -> list[Answer]:
         """Requests that were not answered as they should."""

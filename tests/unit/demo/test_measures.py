@@ -39,6 +39,12 @@ def test_all_users_is_not_reached_while_old_answers_still_come() -> None:
     assert len(delays(log, [PublishedVersion(2, 15, 15)]).all_users) == 0
 
 
+def test_what_a_rollback_brings_back_can_be_left_out() -> None:
+    log = make_log((10, 1), (20, 2), (30, 2), (50, 1))
+    found = delays(log.before(40), [PublishedVersion(2, 15, 15)], per_version=1)
+    assert found.all_users.tolist() == [5]
+
+
 def test_failures_are_answers_that_are_not_200() -> None:
     log = make_log((10, 1))
     log.add(Answer(Question("rank", 1), 11, 12, 503))

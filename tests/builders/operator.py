@@ -64,6 +64,7 @@ class Server:
     answers: bool = True
     follows: bool = True  # takes up new releases
     loads: bool = True
+    compares: bool = True  # has a shadow result as soon as it holds both versions
     refuses: dict[VersionRef, str] = field(default_factory=dict)
     shadow: dict[str, Any] = field(default_factory=dict)
     tried: Counters = field(default_factory=make_counters)  # of the candidate
@@ -80,7 +81,8 @@ class Server:
                 self.held = set(release.wanted())
         now = self.release
         shadow = None
-        if now.candidate in self.held and now.stable in self.held and now.mode == "Shadow":
+        both = {now.candidate, now.stable} <= self.held
+        if both and self.compares and now.mode == "Shadow":
             shadow = make_shadow(now.candidate, now.stable, **self.shadow)
         counters = {}
         if now.stable is not None:

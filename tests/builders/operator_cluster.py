@@ -122,11 +122,13 @@ class OperatorProcess:
         target.write_text(yaml.safe_dump(config))
         return target
 
-    def start(self, *, wait: bool = True, lease: str = "") -> None:
-        assert self._process is None
+    def start(self, *, wait: bool = True) -> None:
+        """Start it, unless it runs."""
+        if self._process is not None:
+            return
         words = [sys.executable, "-m", "millstream_operator.main", "--log-level", "DEBUG"]
         words += ["--kubeconfig", str(self.kubeconfig()), "--port", str(self.port)]
-        words += ["--lease-namespace", SYSTEM_NAMESPACE, "--lease-name", lease or ACCOUNT]
+        words += ["--lease-namespace", SYSTEM_NAMESPACE, "--lease-name", ACCOUNT]
         words += ["--identity", self.name, "--trainer-image", "trainer:1"]
         words += ["--server-image", "server:1"]
         words += [word for each in self.namespaces for word in ("--namespace", each)]

@@ -58,13 +58,19 @@ def namespaces(kube: Kube) -> Iterator[list[str]]:
 
 @pytest.fixture
 def namespace(kube: Kube, namespaces: list[str]) -> Iterator[str]:
-    """A namespace that enforces the restricted standard."""
+    """A namespace of the test's own."""
+    name = new_namespace(kube, namespaces)
+    yield name
+    kube.delete("Namespace", None, name)
+
+
+def new_namespace(kube: Kube, namespaces: list[str]) -> str:
+    """A further namespace, which enforces the restricted standard."""
     name = f"test-{len(namespaces) + 1}"
     namespaces.append(name)
     ensure_namespace(kube, name, **{"pod-security.kubernetes.io/enforce": "restricted"})
     eventually(lambda: kube.find("ServiceAccount", name, "default"), "the default account")
-    yield name
-    kube.delete("Namespace", None, name)
+    return name
 
 
 def _is_gone(kube: Kube, namespace: str) -> bool:

@@ -19,6 +19,7 @@ from tests.builders.operator_cluster import (
 )
 from tests.builders.resources import serving_document
 from tests.builders.s3_server import ACCESS_KEY, SECRET_KEY, S3Server, s3_server
+from tests.integration.conftest import new_namespace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,6 +54,33 @@ def operator(kube: Kube, namespace: str, tmp_path: Path) -> Iterator[OperatorPro
     process.grant()
     yield process
     process.close()
+
+
+@dataclass
+class Pool:
+    """One running operator for many tests, each of which takes a namespace of its own."""
+
+    operator: OperatorProcess
+    free: list[str]
+
+
+@pytest.fixture(scope="module")
+def pool(
+    request: pytest.FixtureRequest,
+    kube: Kube,
+    namespaces: list[str],
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Pool]:
+    """As many namespaces as the module has tests."""
+    tests = [item for item in request.session.items if item.module is request.module]
+    names = [new_namespace(kube, namespaces) for _ in tests]
+    process = OperatorProcess(kube, names, tmp_path_factory.mktemp("operator"))
+    process.grant()
+    process.start()
+    yield Pool(process, list(names))
+    process.close()
+    for name in names:
+        kube.delete("Namespace", None, name)
 
 
 @dataclass
@@ -156,7 +184,6 @@ def shop(
         found.add_server("shop-server-a")
         found.add_server("shop-server-b")
         yield found
-        operator.close()
 
 
 @pytest.fixture

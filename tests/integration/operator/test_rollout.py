@@ -10,9 +10,21 @@ import pytest
 from tests.builders.resources import make_counters
 
 if TYPE_CHECKING:
-    from tests.integration.operator.conftest import Shop
+    from tests.builders.operator_cluster import OperatorProcess
+    from tests.integration.operator.conftest import Pool, Shop
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def operator(pool: Pool) -> OperatorProcess:
+    """One for all tests of this module."""
+    return pool.operator
+
+
+@pytest.fixture
+def namespace(pool: Pool) -> str:
+    return pool.free.pop()
 
 
 def test_a_version_goes_from_the_store_to_everybody(running: Shop):

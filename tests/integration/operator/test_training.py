@@ -22,8 +22,20 @@ if TYPE_CHECKING:
 
     from tests.builders.kube import Kube
     from tests.builders.operator_cluster import OperatorProcess
+    from tests.integration.operator.conftest import Pool
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def operator(pool: Pool) -> OperatorProcess:
+    """One for all tests of this module."""
+    return pool.operator
+
+
+@pytest.fixture
+def namespace(pool: Pool) -> str:
+    return pool.free.pop()
 
 
 class Training:
@@ -62,10 +74,8 @@ class Training:
 
 @pytest.fixture
 def training(kube: Kube, namespace: str, operator: OperatorProcess) -> Iterator[Training]:
-    operator.start()
     found = Training(kube, namespace, operator)
     yield found
-    operator.close()
     if found.trainer is not None:
         found.trainer.close()
 
@@ -77,7 +87,7 @@ def test_it_runs_one_worker_in_a_restricted_namespace_and_tells_how_it_goes(trai
         "the API server admits the worker",
     )
     assert pod["spec"]["automountServiceAccountToken"] is False
-    assert training.condition("Ready")[0] == "False"
+    training.eventually(lambda: training.condition("Ready")[0] == "False", "it is not ready yet")
 
     trainer = training.train()
     training.eventually(lambda: training.status.get("version") == 3, "the version is told")

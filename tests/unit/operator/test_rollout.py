@@ -142,6 +142,37 @@ class TestOneBadReplicaHoldsOrEndsIt:
         assert world.release.advanced == 0
         assert "a load version 2" in world.decisions[-1].why.message
 
+    def test_a_replica_that_holds_it_and_lags_behind_the_release_holds_it_too(self):
+        world = make_world()
+        world.publish(2, 1)
+        world.run(8)
+        before = world.release.advanced
+        assert 1 < before < 10
+        world.servers[0].follows = False
+        world.run(60)
+        assert world.release.advanced == before + 1, "the step under way, and no further"
+        world.servers[0].follows = True
+        world.run(30)
+        assert world.status.stable_version == 2
+
+    def test_a_replica_that_still_compares_holds_it(self):
+        world = make_world()
+        world.servers[1].compares = False
+        world.publish(2, 1)
+        world.run(60)
+        assert world.release.advanced == 0
+        assert world.decisions[-1].why.message == "b compare version 2 with 1"
+        world.servers[1].compares = True
+        world.run(30)
+        assert world.status.stable_version == 2
+
+    def test_a_replica_that_never_ends_comparing_ends_it_at_the_deadline(self):
+        world = make_world()
+        world.servers[1].compares = False
+        world.publish(2, 1)
+        world.run(620)
+        assert world.status.quarantined[0].reason == "ProgressDeadlineExceeded"
+
     def test_replicas_that_get_no_requests_are_not_waited_for(self):
         world = make_world()
         world.servers.append(Server("starting", ready=False, answers=False))

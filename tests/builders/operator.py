@@ -8,7 +8,7 @@ from typing import Any
 from millstream_api.manifest import VersionRef
 from millstream_api.recserving import RecServingSpec, RecServingStatus
 from millstream_api.release import Release
-from millstream_api.reports import Counters
+from millstream_api.reports import Counters, Shadow
 from millstream_operator.decide.observed import (
     Finding,
     Observed,
@@ -67,6 +67,7 @@ class Server:
     compares: bool = True  # has a shadow result as soon as it holds both versions
     refuses: dict[VersionRef, str] = field(default_factory=dict)
     shadow: dict[str, Any] = field(default_factory=dict)
+    stale: Shadow | None = None  # of an earlier pair, as long as there is no newer one
     tried: Counters = field(default_factory=make_counters)  # of the candidate
     known: Counters = field(default_factory=make_counters)  # of stable
     restarts: int = 0
@@ -80,7 +81,7 @@ class Server:
             if self.loads:
                 self.held = set(release.wanted())
         now = self.release
-        shadow = None
+        shadow = self.stale
         both = {now.candidate, now.stable} <= self.held
         if both and self.compares and now.mode == "Shadow":
             shadow = make_shadow(now.candidate, now.stable, **self.shadow)

@@ -31,6 +31,7 @@ from millstream_operator.decide.wishes import decide_wish
 if TYPE_CHECKING:
     from millstream_api.manifest import VersionRef
     from millstream_api.recserving import LaneSpec, RecServingSpec
+    from millstream_api.reports import Shadow
     from millstream_operator.decide.candidates import Next
     from millstream_operator.decide.observed import Observed, Replica
     from millstream_operator.decide.states import State
@@ -107,14 +108,12 @@ def _judged(observed: Observed, state: State, spec: RecServingSpec) -> Verdict |
     release = state.release
     if release.candidate is None or release.stable is None:
         return None
-    reports = [each.report for each in observed.replicas if each.report is not None]
     lane = lane_of(state, spec)
     if release.mode == "Shadow":
-        shadows = [each.shadow for each in reports if each.shadow is not None]
         pair = (release.candidate.digest, release.stable.digest)
-        return judge_shadows(
-            [each for each in shadows if (each.candidate, each.stable) == pair], lane
-        )
+        found = [_shadow_of(each, pair) for each in observed.replicas]
+        return judge_shadows([each for each in found if each is not None], lane)
+    reports = [each.report for each in observed.replicas if each.report is not None]
     return judge_counters(
         reports, release.candidate.digest, release.stable.digest, release.salt, lane
     )
@@ -232,7 +231,8 @@ def _carried_on(
 
     lane = lane_of(state, spec)
     if release.mode == "Shadow":
-        pending = tuple(each for each in asked if not _has_shadow(each, release.candidate))
+        pair = (candidate.digest, release.stable.digest)
+        pending = tuple(each for each in asked if _shadow_of(each, pair) is None)
         if pending:
             return wait(
                 Finding(
@@ -282,14 +282,10 @@ def _missing(asked: tuple[Replica, ...], epoch: int, candidate: VersionRef) -> F
     return Finding(Reason.LOADING, f"{names_of(behind)} load version {candidate}")
 
 
-def _has_shadow(replica: Replica, candidate: VersionRef | None) -> bool:
-    report = replica.report
-    return (
-        report is not None
-        and report.shadow is not None
-        and candidate is not None
-        and report.shadow.candidate == candidate.digest
-    )
+def _shadow_of(replica: Replica, pair: tuple[str, str]) -> Shadow | None:
+    """The replica's comparison of these two versions; None before it has one."""
+    shadow = None if replica.report is None else replica.report.shadow
+    return shadow if shadow is not None and (shadow.candidate, shadow.stable) == pair else None
 
 
 def _cut_short(

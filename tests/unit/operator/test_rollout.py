@@ -9,7 +9,7 @@ import pytest
 from millstream_api.conditions import Reason
 from tests.builders.operator import AWAY, Server, make_published, make_store, make_world
 from tests.builders.resources import AWAY as NO_STORE
-from tests.builders.resources import make_counters, make_ref, make_serving_spec
+from tests.builders.resources import make_counters, make_ref, make_serving_spec, make_shadow
 
 
 def test_the_first_version_serves_as_soon_as_it_is_loaded():
@@ -165,6 +165,17 @@ class TestOneBadReplicaHoldsOrEndsIt:
         world.servers[1].compares = True
         world.run(30)
         assert world.status.stable_version == 2
+
+    @pytest.mark.parametrize("pair", [(9, 1), (2, 9)], ids=["another candidate", "another stable"])
+    def test_what_was_compared_for_another_rollout_says_nothing(self, pair: tuple[int, int]):
+        world = make_world()
+        for server in world.servers:
+            server.compares = False
+            server.stale = make_shadow(make_ref(pair[0]), make_ref(pair[1]), nonfinite=5)
+        world.publish(2, 1)
+        world.run(20)
+        assert world.release.candidate == make_ref(2)
+        assert world.release.advanced == 0
 
     def test_a_replica_that_never_ends_comparing_ends_it_at_the_deadline(self):
         world = make_world()

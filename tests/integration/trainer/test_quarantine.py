@@ -76,6 +76,8 @@ def test_numbers_never_come_twice() -> None:
     assert after.watermark is not None
     assert versions[1].watermark is not None
     assert after.watermark.first > versions[1].watermark.last
+    learned_since = after.positions["0"] - versions[1].positions["0"]
+    assert after.validation.events == learned_since, "scores of the dropped state do not count"
 
 
 def test_a_restart_passes_over_what_was_quarantined() -> None:

@@ -10,6 +10,7 @@ from pydantic import ConfigDict, Field
 
 from millstream_api.conditions import Condition
 from millstream_api.resources import (
+    GivenTime,
     Image,
     ModelName,
     NodeSelector,
@@ -90,7 +91,7 @@ class SyntheticSpec(Part):
     new_items_per_hour: Annotated[float, Field(ge=0, le=1_000_000)] = 60
     """Items that come up in an hour."""
 
-    start_time: Time | None = None
+    start_time: GivenTime | None = None
     """Time of the first event; by default the object's creation."""
 
 
@@ -100,7 +101,7 @@ class MovielensSpec(Part):
     speed: Annotated[float, Field(gt=0, le=1_000_000_000)] = 50_000
     """Seconds of the recording in one second."""
 
-    start_time: Time | None = None
+    start_time: GivenTime | None = None
     """When the first rating is replayed; by default the object's creation."""
 
 

@@ -34,6 +34,26 @@ PreciseTime = Annotated[
     PlainSerializer(lambda t: t.isoformat(timespec="milliseconds").replace("+00:00", "Z")),
     WithJsonSchema(type_date_time),
 ]
+# What a person writes. The schema's own date-time admits times without a zone, of which nobody
+# knows when they are.
+GivenTime = Annotated[
+    AwareDatetime,
+    PlainSerializer(lambda t: t.isoformat().replace("+00:00", "Z")),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "maxLength": 64,
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.matches('^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}"
+                    "([.][0-9]{1,6})?(Z|[+-][0-9]{2}:[0-9]{2})$')"
+                    " && timestamp(self) > timestamp(0)",
+                    "message": "write a time with its zone, for example 2026-01-02T03:04:05Z",
+                }
+            ],
+        }
+    ),
+]
 _TIME: Final[TypeAdapter[AwareDatetime]] = TypeAdapter(AwareDatetime)
 
 

@@ -69,7 +69,15 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a start that is no time": (
         {"source": {"synthetic": {"startTime": "yesterday"}}},
-        "must be of type date-time",
+        "write a time with its zone, for example 2026-01-02T03:04:05Z",
+    ),
+    "a start without a zone": (
+        {"source": {"movielens": {"startTime": "2026-01-02T03:04:05"}}},
+        "write a time with its zone",
+    ),
+    "a start in the thirteenth month": (
+        {"source": {"movielens": {"startTime": "2026-13-02T03:04:05Z"}}},
+        "spec.source.movielens.startTime",
     ),
     "an empty batch": ({"batchSize": 0}, "greater than or equal to 1"),
     "a learning rate of nought": (
@@ -195,6 +203,9 @@ VALID: dict[str, Body] = {
     "the least of a training": training_document(),
     "the least of a serving": serving_document(),
     "a maximum that is not used yet": training_document(elasticPolicy={"maxReplicas": 8}),
+    "a start at a time of a zone": training_document(
+        source={"movielens": {"startTime": "2026-01-02T03:04:05.5+02:00"}}
+    ),
     "AWS itself": serving_document(**store(region="eu-west-1", prefix="teams/shop")),
     "an endpoint with a slash": serving_document(**store(endpoint="http://s3.svc:7480/")),
     "quantities of all sorts": serving_document(

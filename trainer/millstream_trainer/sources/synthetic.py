@@ -65,9 +65,7 @@ class SyntheticStream:
 
     def poll(self, limit: int, now: float) -> Polled:
         """See Source."""
-        # All due events up to one more block than wanted: enough for any cut.
-        numbers = np.arange(self._offset, self._offset + limit)
-        times = self._times(numbers)
+        times = self._times(np.arange(self._offset, self._offset + limit))
         times = times[times <= now]
         lag = now - float(times[0]) if len(times) else 0.0
         count = batch_end(times, limit, now)

@@ -103,22 +103,6 @@ def test_a_delta_reaches_all_users_without_touching_a_pod(
     )
 
 
-def test_recorded_ratings_train_a_model_too(
-    installed: Installation, kube: Kube, namespace: str
-) -> None:
-    eventually(
-        lambda: stable(kube, namespace, "movielens") is not None,
-        "a model of the recorded ratings is stable",
-        180,
-        lambda: explain(installed, namespace),
-    )
-    url = installed.service_url(namespace, "movielens")
-    ranked = httpx.post(f"{url}/v1/rank", json={"user_id": 196, "items": [242, 302]}, timeout=5)
-    assert ranked.status_code == 200, ranked.text
-    for kind in ("RecTraining", "RecServing"):
-        kube.delete(kind, namespace, "movielens")
-
-
 def test_without_its_store_everything_goes_on_and_says_so(
     installed: Installation, kube: Kube, namespace: str, url: str
 ) -> None:
@@ -208,6 +192,23 @@ def test_deleting_both_objects_leaves_no_orphan(
         return {name for name in names if name.partition("/")[2] not in ALWAYS_THERE}
 
     eventually(lambda: not left(), "nothing is left", 120, lambda: str(left()))
+
+
+def test_recorded_ratings_train_a_model_too(
+    installed: Installation, kube: Kube, namespace: str
+) -> None:
+    steps.apply_examples(installed, namespace, "movielens.yaml")
+    eventually(
+        lambda: stable(kube, namespace, "movielens") is not None,
+        "a model of the recorded ratings is stable",
+        180,
+        lambda: explain(installed, namespace),
+    )
+    url = installed.service_url(namespace, "movielens")
+    ranked = httpx.post(f"{url}/v1/rank", json={"user_id": 196, "items": [242, 302]}, timeout=5)
+    assert ranked.status_code == 200, ranked.text
+    for kind in ("RecTraining", "RecServing"):
+        kube.delete(kind, namespace, "movielens")
 
 
 def test_uninstalling_the_chart_leaves_only_what_it_promises_to_keep(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PAD = np.int64(PAD)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def read_and_extend(
     histories: NDArray[np.int64],
     slots: NDArray[np.int32],

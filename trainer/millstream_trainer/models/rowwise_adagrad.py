@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EPSILON: Final = np.float32(1e-8)
 
 
-@njit(cache=True, nogil=True)  # type: ignore[untyped-decorator]
+@njit(cache=True, nogil=True)
 def update_rows(
     rows: NDArray[np.float32],
     accumulators: NDArray[np.float32],

@@ -13,8 +13,8 @@ from millstream_api.conditions import Condition
 from millstream_api.manifest import Sha256
 from millstream_api.release import Release
 from millstream_api.resources import (
+    MODEL_NAME_RULE,
     Image,
-    ModelName,
     NodeSelector,
     Part,
     PreciseTime,
@@ -38,7 +38,21 @@ SUPERSEDED_LIMIT = 10
 class ServedModel(Part):
     """The model that is served."""
 
-    name: ModelName
+    name: Annotated[
+        str,
+        Field(
+            min_length=1,
+            max_length=63,
+            json_schema_extra=rules(
+                MODEL_NAME_RULE,
+                rule(
+                    "self == oldSelf",
+                    "a RecServing keeps its model, whose versions its servers hold; create another"
+                    " RecServing for another model",
+                ),
+            ),
+        ),
+    ]
     """Name of the model in the store: what spec.model.name of the RecTraining says, or its name."""
 
 

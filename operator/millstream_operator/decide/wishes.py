@@ -10,7 +10,7 @@ Versions that have been stable are not quarantined by either: they may be wanted
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from millstream_api import names
 from millstream_api.conditions import Reason
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
     from millstream_operator.decide.observed import Observed
     from millstream_operator.decide.states import State
+
+
+LONGEST: Final = 15  # digits of a version number
 
 
 @dataclass(frozen=True)
@@ -37,9 +40,10 @@ class Wish:
 
 def asked_number(rollback_to: str | None, pin: int | None) -> int | None:
     """The version number asked for, by annotation first; None where none is or it is no number."""
-    if rollback_to is not None:
-        return int(rollback_to) if rollback_to.isascii() and rollback_to.isdigit() else None
-    return pin
+    if rollback_to is None:
+        return pin
+    is_number = rollback_to.isascii() and rollback_to.isdigit() and len(rollback_to) <= LONGEST
+    return int(rollback_to) if is_number else None
 
 
 def decide_wish(observed: Observed, state: State, pin: int | None) -> Wish | None:
@@ -63,7 +67,8 @@ def decide_wish(observed: Observed, state: State, pin: int | None) -> Wish | Non
             None,
             Finding(
                 Reason.UNKNOWN_VERSION,
-                f'{where} is "{observed.rollback_to}": write the number of a version; {there}',
+                f'{where} is "{str(observed.rollback_to)[:40]}": write the number of a version;'
+                f" {there}",
             ),
         )
     found = next((item for item in known if item.ref.version == number), None)

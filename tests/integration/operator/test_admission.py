@@ -260,6 +260,12 @@ def test_scale_is_a_subresource(kube: Kube, namespace: str):
     assert kube.get("RecServing", namespace, "shop")["spec"]["replicas"] == 5
 
 
+def test_a_serving_keeps_its_model(kube: Kube, namespace: str):
+    kube.apply(serving_document(namespace=namespace))
+    with pytest.raises(Refused, match="create another RecServing for another model"):
+        kube.apply(serving_document(namespace=namespace, model={"name": "other"}))
+
+
 def test_an_old_object_that_breaks_a_newer_rule_can_still_be_edited(kube: Kube, namespace: str):
     """Ratcheting: what was stored before a rule is not held against an edit elsewhere."""
     name = "rectrainings.millstream.dev"

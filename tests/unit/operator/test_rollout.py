@@ -536,7 +536,7 @@ class TestAPersonsWish:
         world.run(40)
         assert world.status.stable_version == 4
 
-    @pytest.mark.parametrize("asked", ["", "two", "-1", "2.0", "²"])
+    @pytest.mark.parametrize("asked", ["", "two", "-1", "2.0", "²", "9" * 5000])
     def test_what_is_no_number_is_said_to_be_none(self, asked: str):
         world = self.promoted()
         world.rollback_to = asked
@@ -601,6 +601,17 @@ class TestAPersonsWish:
             server.held.add(make_ref(2))
         world.run(2)
         assert world.release.stable == make_ref(2)
+
+    def test_a_version_that_servers_refuse_cannot_be_had(self):
+        world = make_world(stable=5)
+        for server in world.servers:
+            server.refuses = {make_ref(3): "LineageBroken"}
+        world.spec = make_serving_spec(versionPolicy={"pin": 3})
+        world.store = make_store(5, asked=3)
+        world.run(5)
+        assert world.release.stable == make_ref(5)
+        assert world.decisions[-1].why.reason == Reason.VERSION_REFUSED
+        assert "a refuses version 3: it is bad" in world.decisions[-1].why.message
 
     def test_a_version_known_only_to_the_store_can_be_pinned(self):
         world = make_world(stable=5)

@@ -41,7 +41,6 @@ log = logging.getLogger(__name__)
 
 WAITING_PER_THREAD: Final = 64  # queries; at 1 to 2 ms each, the last one waits about 0.1 s
 LINGER_SECONDS: Final = 5.0  # endpoints take about that long to forget a pod
-LONGEST_DRAIN_SECONDS: Final = 10.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -145,7 +144,7 @@ async def serve(
             task.result()
         log.info("leaving: answering for %.1f s more", linger)
         replica.drain()
-        await server.drain(linger, LONGEST_DRAIN_SECONDS)
+        await server.drain(linger)
         await serving
     finally:
         following.cancel()

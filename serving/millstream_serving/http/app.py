@@ -55,7 +55,6 @@ class App:
 
     def __init__(self, replica: Replica, metrics: Metrics, stopwatch: Callable[[], float]) -> None:
         """Answer for this replica."""
-        self.in_flight = 0
         self.is_draining = False
         self._replica = replica
         self._metrics = metrics
@@ -63,16 +62,12 @@ class App:
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
-        self.in_flight += 1
-        try:
-            reply = await self._safe_reply(scope, protocol)
-            headers = [("content-type", reply.content_type), *reply.headers]
-            if self.is_draining:
-                # Callers that keep connections open move to another replica with this.
-                headers.append(("connection", "close"))
-            protocol.response_bytes(reply.status, headers, reply.body)
-        finally:
-            self.in_flight -= 1
+        reply = await self._safe_reply(scope, protocol)
+        headers = [("content-type", reply.content_type), *reply.headers]
+        if self.is_draining:
+            # Callers that keep connections open move to another replica with this.
+            headers.append(("connection", "close"))
+        protocol.response_bytes(reply.status, headers, reply.body)
 
     async def _safe_reply(self, scope: Scope, protocol: HTTPProtocol) -> Reply:
         try:

@@ -7,7 +7,6 @@ replica can say that it leaves while it still answers.
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Final
 
 from granian.constants import HTTPModes, Interfaces
@@ -16,10 +15,7 @@ from granian.server.embed import Server
 if TYPE_CHECKING:
     from millstream_serving.http.app import App
 
-log = logging.getLogger(__name__)
-
 BACKLOG: Final = 1024
-LOOK_EVERY_SECONDS: Final = 0.02
 
 
 class HttpServer:
@@ -53,19 +49,14 @@ class HttpServer:
             reason = str(error).partition("\n")[0]
             raise OSError(f"cannot listen on {self._address}: {reason}") from error
 
-    async def drain(self, linger: float, longest: float) -> None:
+    async def drain(self, linger: float) -> None:
         """Go on answering until callers have gone, then stop listening.
 
+        granian answers what is in flight before it ends; BODY_SECONDS bounds how long that takes.
+
         Args:
-            linger: seconds to answer on in any case, for those who do not know yet.
-            longest: seconds after which requests in flight are given up.
+            linger: seconds to answer on, for those who do not know yet.
         """
         self._app.is_draining = True
         await asyncio.sleep(linger)
-        try:
-            async with asyncio.timeout(longest):
-                while self._app.in_flight:  # noqa: ASYNC110 - no event: requests pay for it
-                    await asyncio.sleep(LOOK_EVERY_SECONDS)
-        except TimeoutError:
-            log.warning("%d requests were given up", self._app.in_flight)
         self._server.stop()

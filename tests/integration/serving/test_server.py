@@ -451,13 +451,16 @@ async def test_what_is_in_flight_is_answered_however_long_it_takes(start, monkey
         return logits.astype(np.float64)
 
     monkeypatch.setattr("millstream_serving.ranking.answers.sigmoid", slow)
+    _, idle = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
     asking = asyncio.create_task(running.rank(user_id=1, items=[1001]))
     await asyncio.to_thread(is_scoring.wait, 20)
     running.leave.set()
     await asyncio.sleep(0.5)  # ten times as long as it lingers
+    assert not running.task.done()
     gate.set()
     assert (await asking).status_code == 200
     await asyncio.wait_for(running.task, 10)
+    idle.close()
 
 
 # One version per answer

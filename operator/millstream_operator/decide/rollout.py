@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 LOOK_AGAIN_SECONDS: Final = 0.5  # while a rollout waits for replicas
 LOOK_OFTEN_SECONDS: Final = 30.0  # how long it is looked at so often
+PUNCTUAL_SECONDS: Final = 1.0  # a batch that comes this late is on time
 RESTARTS_TOLERATED: Final = 1  # a container may fail once by itself
 
 # Waiting for these is the candidate's doing; for others (nobody answers, the store is away, too
@@ -251,7 +252,9 @@ def _carried_on(
         return wait(analysis.finding)
     if release.advanced < release.batches:
         further = _reached(candidate, release.advanced + 1, release.batches)
-        return step(states.advanced(state, now), further)
+        # Counted from when it was due, or a little delay at each batch would add up.
+        on_time = now - due < PUNCTUAL_SECONDS
+        return step(states.advanced(state, due if on_time else now), further)
     return step(states.promoted(state, candidate, watermark, keep, now), promoted, 0.0)
 
 

@@ -282,6 +282,33 @@ def test_bad_counters_take_it_back_at_batch_one(fields: dict[str, float], reason
         ({"correlation": -0.9}, "ScoreCorrelationLow"),
     ],
 )
+def test_small_delays_do_not_add_up():
+    """Every look comes 0.3 s late; ten batches still take twenty seconds."""
+    world = make_world()
+    world.publish(2, 1)
+    while world.release.advanced == 0:
+        world.step()
+    began = world.now
+    while world.release.advanced < 10:
+        world.step()
+        world.now += 0.3
+    assert world.now - began < 9 * 2 + 1.2
+
+
+def test_a_long_delay_is_not_made_up_for():
+    """Batches that were missed while something was away do not come all at once."""
+    world = make_world()
+    world.publish(2, 1)
+    while world.release.advanced == 0:
+        world.step()
+    world.now += 60
+    world.step()
+    assert world.release.advanced == 2
+    world.step()
+    world.step()
+    assert world.release.advanced == 2
+
+
 def test_a_bad_shadow_takes_it_back_before_a_user_sees_it(shadow: dict[str, float], reason: str):
     world = make_world()
     for server in world.servers:

@@ -282,6 +282,16 @@ def test_bad_counters_take_it_back_at_batch_one(fields: dict[str, float], reason
         ({"correlation": -0.9}, "ScoreCorrelationLow"),
     ],
 )
+def test_a_bad_shadow_takes_it_back_before_a_user_sees_it(shadow: dict[str, float], reason: str):
+    world = make_world()
+    for server in world.servers:
+        server.shadow = shadow
+    world.publish(2, 1)
+    world.run(5)
+    assert world.status.quarantined[0].reason == reason
+    assert all(each.state.release.advanced == 0 for each in world.decisions)
+
+
 def test_small_delays_do_not_add_up():
     """Every look comes 0.3 s late; ten batches still take twenty seconds."""
     world = make_world()
@@ -307,16 +317,6 @@ def test_a_long_delay_is_not_made_up_for():
     world.step()
     world.step()
     assert world.release.advanced == 2
-
-
-def test_a_bad_shadow_takes_it_back_before_a_user_sees_it(shadow: dict[str, float], reason: str):
-    world = make_world()
-    for server in world.servers:
-        server.shadow = shadow
-    world.publish(2, 1)
-    world.run(5)
-    assert world.status.quarantined[0].reason == reason
-    assert all(each.state.release.advanced == 0 for each in world.decisions)
 
 
 class TestTooLittleData:

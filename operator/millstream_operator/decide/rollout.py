@@ -55,6 +55,7 @@ class RolloutDecision:
     why: Finding
     wake_after: float  # seconds until it is worth looking again
     transition: bool = False  # the release changes: worth an event
+    urgent: bool = False  # users are to get an older version, even if that cannot be remembered
     analysis: Verdict | None = None  # of the candidate, where there is one
     pending: VersionRef | None = None  # waits for the rollout to end
 
@@ -151,6 +152,7 @@ def _rolled_back(state: State, fault: Finding, now: float) -> RolloutDecision:
         why,
         wake_after=0.0,
         transition=True,
+        urgent=True,
         analysis=Verdict("Failed", fault),
     )
 
@@ -179,7 +181,7 @@ def _granted(state: State, wish: Wish, now: float, spec: RecServingSpec) -> Roll
         state = states.promoted(state, target, wish.watermark, keep, now, mode="Pinned")
     else:
         state = states.warmed(state, target, keep)
-    return RolloutDecision(state, wish.why, wake_after=0.0, transition=True)
+    return RolloutDecision(state, wish.why, wake_after=0.0, transition=True, urgent=wish.accuses)
 
 
 # The rollout under way

@@ -6,8 +6,8 @@
 
 The status is written first and the ConfigMap that servers follow second: whatever is in force
 is then remembered, and a process that dies in between finds the release in the status and goes
-on. If the status cannot be written, nothing moves forward, but a bad version is still taken
-back: of status and ConfigMap, the higher epoch is the release in force.
+on. If the status cannot be written, nothing moves forward, but users still get back what they
+had: of status and ConfigMap, the higher epoch is the release in force.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ async def reconcile_serving(work: Workspace, key: Key, body: Body) -> float:
         announced,
         now,
     )
-    await _put_in_force(work, serving, decision, status, observed.release)
+    await _put_in_force(work, serving, decision, status)
     work.metrics.observe(key, status)
     began = serving.status.rollout
     work.metrics.observe_rollout(
@@ -170,17 +170,15 @@ async def _put_in_force(
     serving: Serving,
     decision: RolloutDecision,
     status: RecServingStatus,
-    before: Release,
 ) -> None:
     """Remember what was decided, then let servers have it."""
     release = decision.state.release
-    taken_back = before.candidate is not None and release.candidate is None
     try:
         await work.statuses.write(serving.key, serving.body, serving.status, status)
     except (Conflict, NotFound):
         raise
     except ApiError as error:
-        if taken_back and not serving.paused:
+        if decision.urgent:
             log.warning("%s: the status cannot be written, rolling back all the same", serving.key)
             await _apply_release(work, serving, release)
         raise error from None

@@ -136,13 +136,19 @@ async def test_progress_is_read(reader, answers):
         web.Response(status=503),
         web.Response(body=b"not json"),
         web.Response(body=b'{"replica": 7}'),
-        web.Response(status=302, headers={"Location": "http://127.0.0.1:1/"}),
         web.Response(body=b" " * (readers.LARGEST_REPORT + 10)),
     ],
-    ids=["an error", "no JSON", "another document", "a redirect", "a flood"],
+    ids=["an error", "no JSON", "another document", "a flood"],
 )
 async def test_anything_else_is_unknown(reader, answers, answer):
     answers["/release"] = lambda: answer
+    [replica] = await reader.replicas([make_pod(answers["port"])])
+    assert replica.report is None
+
+
+async def test_nobody_is_followed_elsewhere(reader, answers):
+    answers["/release"] = web.Response(status=302, headers={"Location": "/elsewhere"})
+    answers["/elsewhere"] = web.Response(body=make_report(Release()).canonical())
     [replica] = await reader.replicas([make_pod(answers["port"])])
     assert replica.report is None
 

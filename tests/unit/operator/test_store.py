@@ -136,10 +136,29 @@ class TestAnnouncing:
         announce(store, self.told(first, "b" * 64), "two", 20.0)
         assert store.channel("stable")[0].quarantined == ("a" * 64, "b" * 64)
 
+    def test_what_is_remembered_there_is_bounded_and_ours_comes_last(self, store):
+        first = publish(store, 1)
+        for number in range(80):
+            announce(store, self.told(first, f"{number:064x}"), "operator", 10.0)
+        quarantined = store.channel("stable")[0].quarantined
+        assert len(quarantined) == stores.QUARANTINE_ANNOUNCED
+        assert quarantined[-1] == f"{79:064x}"
+
     def test_its_digest_names_what_is_told_and_not_why(self, store):
         first = publish(store, 1)
         assert self.told(first).digest == Announcement(first, (), "other reason").digest
         assert self.told(first).digest != self.told(first, "a" * 64).digest
+
+
+def hang(objects: MemoryObjects, until: threading.Event) -> None:
+    """Reads wait for the event, as on a store that hangs."""
+    held = objects.get
+
+    def get(key: str) -> Any:
+        until.wait(5)
+        return held(key)
+
+    objects.get = get
 
 
 class Clock:
@@ -185,13 +204,7 @@ class TestInTheBackground:
         await reader.view(KEY, make_question(), 100.0)
         second = publish(store, 2, first)
         hanging = threading.Event()
-        held = objects.get
-
-        def hang(key: str) -> Any:
-            hanging.wait(5)
-            return held(key)
-
-        objects.get = hang
+        hang(objects, hanging)
         began = asyncio.get_running_loop().time()
         view = await reader.view(KEY, make_question(first), 100.0)
         assert asyncio.get_running_loop().time() - began < 2, "nobody waits for a slow store"
@@ -205,6 +218,18 @@ class TestInTheBackground:
         assert reader.woken == [KEY], "the object is looked at when the answer comes"
         view = await reader.view(KEY, make_question(first), 100.0)
         assert view.latest.ref == second
+
+    async def test_an_answer_of_another_store_is_not_taken_for_this_ones(
+        self, reader, store, objects
+    ):
+        publish(store, 1)
+        await reader.view(KEY, make_question(), 100.0)
+        hanging = threading.Event()
+        hang(objects, hanging)
+        other = Place(PLACE.settings, "another-model", "key", "secret")
+        view = await reader.view(KEY, make_question(place=other), 100.0)
+        assert view == stores.NOT_READ
+        hanging.set()
 
     async def test_other_credentials_forget_what_was_read_with_the_first(self, reader, store):
         publish(store, 1)

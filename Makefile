@@ -33,6 +33,9 @@ check: setup ## style, types, layers, spelling, generated files
 	$(VENV)/bin/codespell
 	$(RUN) -m millstream_api.crd --check
 
+bench: setup ## what the tables cost, against a Python dict and against the bars
+	$(RUN) -m bench
+
 lock: setup ## renew the pinned requirements of every image and of development
 	$(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
 	$(LOCK) requirements/movielens.in --no-deps -o requirements/movielens.txt

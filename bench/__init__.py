@@ -1,0 +1,1 @@
+"""Benchmarks: both sides in the same run, told as ratios."""

@@ -12,6 +12,7 @@ import numpy as np
 from rich.console import Console
 
 from demo import installation as steps
+from demo.commands import ROOT, InstallationError
 from demo.frozen import frozen_scores
 from demo.measures import compare, delays
 from demo.observer import Observer
@@ -39,12 +40,12 @@ def main() -> int:
         with View(console) as view:
             story = Story(installation, observer, store, view)
             asyncio.run(story.tell())
-    except (steps.InstallationError, StoryError, StoreError) as error:
+    except (InstallationError, StoryError, StoreError) as error:
         console.print(f"[red]The demo stopped:[/] {error}")
         return 1
     rows = summarise(story.told, store)
     rows.append(Row(what="whole run", value=time.time() - began, unit="s"))
-    write_report(steps.ROOT / "build" / "reports" / "demo.json", "demo", rows)
+    write_report(ROOT / "build" / "reports" / "demo.json", "demo", rows)
     console.print(installation.kubectl("-n", steps.NAMESPACE, "get", "rectrainings,recservings"))
     console.print(as_table(rows))
     return 0 if all(row.holds is not False for row in rows) else 1

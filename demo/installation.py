@@ -10,26 +10,18 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from demo import reaching
+from demo.commands import ROOT, InstallationError, run
 from millstream_api.settings import StoreSettings
 from millstream_core.store import S3ObjectStore
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-ROOT: Final = Path(__file__).resolve().parents[1]
-LOGS: Final = ROOT / "build" / "demo"
 NAMESPACE: Final = "shop"
 SYSTEM_NAMESPACE: Final = "millstream-system"
 PROGRAMS: Final = ("operator", "serving", "trainer")
 BUCKET: Final = "models"
-STEP_LIMIT_SECONDS: Final = 180
 SECRET: Final = "s3-credentials"  # noqa: S105 - its name
-
-
-class InstallationError(Exception):
-    """A step failed; the message is for the person at the terminal."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +30,7 @@ class Installation:
 
     kubeconfig: Path
     environment: dict[str, str]  # with kubectl and helm on the path
+    is_local: bool  # its addresses are reached from this machine
     s3_url: str
     access_key: str
     secret_key: str
@@ -53,8 +46,7 @@ class Installation:
 
     def service_url(self, namespace: str, name: str) -> str:
         """Where a Service is reached from this machine."""
-        found = json.loads(self.kubectl("-n", namespace, "get", "service", name, "-o", "json"))
-        return f"http://{found['spec']['clusterIP']}:{found['spec']['ports'][0]['port']}"
+        return reaching.service_url(self.environment, namespace, name, is_local=self.is_local)
 
 
 def bring_up_cluster() -> Installation:
@@ -68,11 +60,13 @@ def bring_up_cluster() -> Installation:
     secret = json.loads(
         run(["kubectl", "-n", "devcluster", "get", "secret", SECRET, "-o", "json"], environment)
     )
+    is_local = status["provider"] == "own"
     keys = {name: base64.b64decode(value).decode() for name, value in secret["data"].items()}
     return Installation(
         kubeconfig=Path(status["kubeconfig"]),
         environment=environment,
-        s3_url=status["s3"],
+        is_local=is_local,
+        s3_url=reaching.service_url(environment, "devcluster", "s3", is_local=is_local),
         access_key=keys["AWS_ACCESS_KEY_ID"],
         secret_key=keys["AWS_SECRET_ACCESS_KEY"],
     )
@@ -144,24 +138,3 @@ def devcluster(*words: str, quiet: bool = True) -> str:
     if done.returncode:
         raise InstallationError(f"python -m devcluster {' '.join(words)} failed")
     return ""
-
-
-def run(command: Sequence[str], environment: dict[str, str], stdin: str | None = None) -> str:
-    """Run a program to its end and return what it printed.
-
-    Raises:
-        InstallationError: it failed, with what it said.
-    """
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=environment,
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=STEP_LIMIT_SECONDS,
-    )
-    if done.returncode:
-        raise InstallationError(f"{' '.join(command[:6])} … failed: {done.stderr.strip()[-800:]}")
-    return done.stdout

@@ -11,6 +11,8 @@ import httpx
 import pytest
 
 from demo import installation as steps
+from demo import reaching
+from demo.commands import run
 from millstream_api.names import HEADER_VERSION
 from tests.builders.kube import Kube, eventually
 
@@ -161,6 +163,13 @@ def test_an_operator_killed_during_a_rollout_is_not_missed(
     eventually(finished, "the rollout is finished", 120, lambda: explain(installed, namespace))
 
 
+def test_a_service_is_reached_through_a_forwarded_port_too(installed: Installation) -> None:
+    """As on clusters whose addresses end at their nodes."""
+    url = reaching.service_url(installed.environment, "devcluster", "prometheus", is_local=False)
+    assert url.startswith("http://127.0.0.1:")
+    assert httpx.get(f"{url}/-/ready", timeout=5).status_code == 200
+
+
 @pytest.mark.usefixtures("namespace")
 def test_prometheus_sees_trainer_and_servers(installed: Installation) -> None:
     prometheus = installed.service_url("devcluster", "prometheus")
@@ -215,7 +224,7 @@ def test_uninstalling_the_chart_leaves_only_what_it_promises_to_keep(
     installed: Installation,
 ) -> None:
     helm = ["helm", "-n", steps.SYSTEM_NAMESPACE, "uninstall", "millstream", "--wait"]
-    steps.run(helm, installed.environment)
+    run(helm, installed.environment)
     left = installed.kubectl(
         "get",
         "clusterroles,clusterrolebindings",

@@ -7,10 +7,10 @@ from a fresh look at the world.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import aiohttp
+import orjson
 
 from millstream_operator.shell.errors import ApiUnavailable, Forbidden, error_of
 
@@ -124,7 +124,7 @@ class ApiClient:
         """One request and its JSON answer; raises ApiError."""
         assert self._session is not None, "use `async with`"
         access = self._access.current()
-        data = None if body is None else json.dumps(body).encode()
+        data = None if body is None else orjson.dumps(body)
         headers = {**access.headers, "Content-Type": content_type, "Accept": "application/json"}
         url = f"{access.server}{path}"
         try:
@@ -148,7 +148,7 @@ class ApiClient:
 def _parsed(raw: bytes) -> dict[str, Any]:
     """The answer as an object; what is not JSON (a proxy's page) becomes a message."""
     try:
-        parsed = json.loads(raw or b"{}")
+        parsed = orjson.loads(raw or b"{}")
     except ValueError:
         return {"message": raw[:200].decode(errors="replace")}
     return parsed if isinstance(parsed, dict) else {"message": str(parsed)[:200]}

@@ -8,9 +8,10 @@ since. An object of the same name that belongs to somebody else is never touched
 from __future__ import annotations
 
 import hashlib
-import json
 from collections import defaultdict
 from typing import TYPE_CHECKING
+
+import orjson
 
 from millstream_api.conditions import Reason
 from millstream_operator.decide.observed import Finding
@@ -87,7 +88,7 @@ class ChildWriter:
                 known = None
         if known is not None and not _belongs(known, parent):
             return Problem(_taken(known, body), lasting=True)
-        wanted = hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+        wanted = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
         place = (kind.kind, name)
         applied = self._applied[key]
         if known is not None and applied.get(place) == _mark(wanted, known):

@@ -1,13 +1,16 @@
-"""The full cluster with millstream installed by its chart, and one model trained and served."""
+"""The full cluster with millstream installed by its chart, and one model trained and served.
+
+Only while these tests run: the others want the cores for themselves.
+"""
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import pytest
 
 from demo import installation as steps
+from devcluster.sharing import shared_cluster, why_no_cluster
 from tests.builders.kube import Kube
 
 if TYPE_CHECKING:
@@ -18,26 +21,27 @@ if TYPE_CHECKING:
 NAMESPACE = "path"
 
 
-@pytest.fixture(scope="session")
-def installed() -> Installation:
-    if os.geteuid() != 0:
-        pytest.skip("the full local cluster needs root: run as root, or see MILLSTREAM_CLUSTER")
-    installation = steps.bring_up_cluster()
-    steps.load_images()
-    # The demo may still run: it trains the same model, and the node has no room for both.
-    steps.start_afresh(installation, steps.NAMESPACE)
-    steps.start_afresh(installation, NAMESPACE, "shop", "movielens")
-    steps.install_chart(installation)
-    return installation
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Installation]:
+    if reason := why_no_cluster():
+        pytest.skip(reason)
+    with shared_cluster():
+        installation = steps.bring_up_cluster()
+        steps.load_images()
+        # The demo may still run: it trains the same model, and the node has no room for both.
+        steps.start_afresh(installation, steps.NAMESPACE)
+        steps.start_afresh(installation, NAMESPACE, "shop", "movielens")
+        steps.install_chart(installation)
+        yield installation
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def kube(installed: Installation) -> Iterator[Kube]:
     with Kube(installed.kubeconfig) as client:
         yield client
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def namespace(installed: Installation) -> str:
     """A restricted namespace in which the examples were applied."""
     steps.apply_examples(installed, NAMESPACE, "rectraining.yaml", "recserving.yaml")

@@ -19,7 +19,8 @@ from tests.builders.kube import Kube, eventually
 if TYPE_CHECKING:
     from demo.installation import Installation
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+# The first test builds and loads the images, which takes long where nothing is cached yet.
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 # What the control plane itself keeps in every namespace.
 ALWAYS_THERE = {"kube-root-ca.crt", "default"}

@@ -237,6 +237,20 @@ class Publisher:
         return known[0] if known else None
 
 
+CHILDREN = ("ConfigMap", "Deployment", "StatefulSet", "Service", "ServiceAccount", "Role")
+MORE_CHILDREN = ("RoleBinding", "PodDisruptionBudget", "Pod")
+
+
+def ours(kube: Kube, namespace: str) -> list[str]:
+    """All objects with our label, as Kind/name."""
+    selector = "app.kubernetes.io/managed-by=millstream"
+    return [
+        f"{kind}/{body['metadata']['name']}"
+        for kind in (*CHILDREN, *MORE_CHILDREN)
+        for body in kube.list(kind, namespace, selector)
+    ]
+
+
 def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))

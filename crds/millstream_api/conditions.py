@@ -144,7 +144,6 @@ class Reason:
     WORKER_FAILING: Final = "WorkerFailing"  # a worker's container does not stay up
     CHECKPOINT_COMMITTED: Final = "CheckpointCommitted"  # versions are being published
     WAITING_FOR_VERSION: Final = "WaitingForVersion"  # no version has been published yet
-    CHECKPOINT_FAILED: Final = "CheckpointFailed"  # the trainer cannot publish
     ONE_WORKER_ONLY: Final = "OneWorkerOnly"  # this version trains with minReplicas workers
 
     REPLICAS_READY: Final = "ReplicasReady"  # all replicas serve
@@ -153,14 +152,17 @@ class Reason:
     SHADOWING: Final = "Shadowing"  # the candidate answers recorded requests, no user
     BATCH_ADVANCED: Final = "BatchAdvanced"  # one more batch of users gets the candidate
     VERSION_PROMOTED: Final = "VersionPromoted"  # the candidate has become stable
-    VERSION_SUPERSEDED: Final = "VersionSuperseded"  # a newer version came first
     REPLICAS_FAILING: Final = "ReplicasFailing"  # servers keep failing since they got the candidate
     TAKEN_BACK: Final = "TakenBack"  # a person went back to another version
     VERSION_REFUSED: Final = "VersionRefused"  # a replica refuses the candidate
     LOADING: Final = "Loading"  # replicas are fetching a version
     ANALYSIS_PASSED: Final = "AnalysisPassed"  # the candidate is as good as stable
-    ANALYSIS_FAILED: Final = "AnalysisFailed"  # the candidate is worse than stable
     ANALYSIS_INCONCLUSIVE: Final = "AnalysisInconclusive"  # too little data for a verdict
+    NONFINITE_SCORES: Final = "NonFiniteScores"  # the candidate computes scores that are no numbers
+    ERROR_RATIO_EXCEEDED: Final = "ErrorRatioExceeded"  # more of its requests fail than allowed
+    SCORE_SHIFT_EXCEEDED: Final = "ScoreShiftExceeded"  # its scores lie elsewhere than stable's
+    SCORE_CORRELATION_LOW: Final = "ScoreCorrelationLow"  # it ranks unlike stable
+    LATENCY_RATIO_EXCEEDED: Final = "LatencyRatioExceeded"  # its slow answers are much slower
     NO_ANALYSIS: Final = "NoAnalysis"  # there is no candidate to judge
     PROGRESS_DEADLINE_EXCEEDED: Final = "ProgressDeadlineExceeded"  # a rollout does not advance
     LINEAGE_BLOCKED: Final = "LineageBlocked"  # the newest version stands on a quarantined one

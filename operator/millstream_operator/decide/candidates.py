@@ -14,6 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from millstream_api.conditions import Reason
 from millstream_operator.decide.observed import Finding
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def decide_next(store: StoreView, stable: VersionRef | None, quarantined: Collec
     if stable is not None and (
         latest == stable or (latest.lineage == stable.lineage and latest.version < stable.version)
     ):
-        return Next(None, Finding("AsAsked", f"version {stable.version} is the newest"))
+        return Next(None, Finding(Reason.AS_ASKED, f"version {stable.version} is the newest"))
 
     line = store.ancestry
     digests = [published.ref.digest for published in line]
@@ -69,7 +70,7 @@ def decide_next(store: StoreView, stable: VersionRef | None, quarantined: Collec
         )
         return Next(
             None,
-            Finding("LineageBlocked", f"{told}; waiting for one that was learned without it"),
+            Finding(Reason.LINEAGE_BLOCKED, f"{told}; waiting for one that was learned without it"),
         )
 
     position = blocked[-1] + 1 if blocked else 0
@@ -82,7 +83,7 @@ def decide_next(store: StoreView, stable: VersionRef | None, quarantined: Collec
     )
     return Next(
         chosen,
-        Finding("NewVersionDetected", f"version {chosen.ref.version} was published"),
+        Finding(Reason.NEW_VERSION_DETECTED, f"version {chosen.ref.version} was published"),
         "Delta" if same_kind else "Base",
         tuple(published.ref for published in newer[position + 1 :]) if descends else (),
     )

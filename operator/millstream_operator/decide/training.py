@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from millstream_operator.decide.workloads import Circumstances
 
 
-_NOT_ASKED: Final = "NotMet"  # what a worker says before it has asked the store anything
+# What a worker says before it has asked the store anything.
+_NOT_ASKED: Final = frozenset({"NotMet", "NotAsked"})
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def _checkpoint_healthy(
         return unclear(kind, Reason.SUSPENDED, "nothing is published while suspended")
     if progress is None:
         return unclear(kind, Reason.WAITING_FOR_WORKERS, "no worker says how it goes")
-    if progress.store.reason == _NOT_ASKED:
+    if progress.store.reason in _NOT_ASKED:
         return unclear(kind, Reason.NOT_CHECKED, progress.store.message)
     if not progress.store.ok:
         told = f"versions cannot be published, training goes on: {progress.store.message}"
@@ -185,7 +186,7 @@ def _store_reachable(progress: Progress | None) -> Claim:
     if progress is None:
         return unclear(Type.STORE_REACHABLE, Reason.NOT_CHECKED, "no worker says how it goes")
     store = progress.store
-    if store.reason == _NOT_ASKED:
+    if store.reason in _NOT_ASKED:
         return unclear(Type.STORE_REACHABLE, Reason.NOT_CHECKED, store.message)
     return claim(Type.STORE_REACHABLE, known=store.ok, reason=store.reason, message=store.message)
 

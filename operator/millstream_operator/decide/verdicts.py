@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from math import sqrt
 from typing import TYPE_CHECKING, Final, Literal
 
+from millstream_api.conditions import Reason
 from millstream_operator.decide.observed import Finding
 
 if TYPE_CHECKING:
@@ -87,14 +88,14 @@ def _failed(reason: str, message: str) -> Verdict:
 
 
 def _unsure(message: str) -> Verdict:
-    return Verdict("Inconclusive", Finding("AnalysisInconclusive", message))
+    return Verdict("Inconclusive", Finding(Reason.ANALYSIS_INCONCLUSIVE, message))
 
 
 def nonfinite_scores(candidate: Tally, _stable: Tally, _lane: LaneSpec) -> Verdict | None:
     """One score that is not a number is a fault: stable never computes one."""
     if candidate.nonfinite:
         return _failed(
-            "NonFiniteScores",
+            Reason.NONFINITE_SCORES,
             f"{candidate.nonfinite} scores were not finite (they were not sent)",
         )
     return None
@@ -114,7 +115,7 @@ def failing_requests(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict
         f" {allowed:.2%} are allowed (stable fails {stable.error_ratio:.2%})"
     )
     if candidate.errors > max(1.0, expected + chance):
-        return _failed("ErrorRatioExceeded", told)
+        return _failed(Reason.ERROR_RATIO_EXCEEDED, told)
     return _unsure("more requests fail than are allowed, though too few for a verdict")
 
 
@@ -128,7 +129,7 @@ def shifted_scores(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict |
         return None
     if shift > lane.max_score_shift + chance:
         return _failed(
-            "ScoreShiftExceeded",
+            Reason.SCORE_SHIFT_EXCEEDED,
             f"mean scores moved by {shift:.2f} standard deviations of stable's,"
             f" {lane.max_score_shift:g} are allowed",
         )
@@ -146,7 +147,7 @@ def slow_answers(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict | N
     ):
         return None
     return _failed(
-        "LatencyRatioExceeded",
+        Reason.LATENCY_RATIO_EXCEEDED,
         f"p99 latency is {candidate.p99_ms:.1f} ms against {stable.p99_ms:.1f} ms of stable,"
         f" {lane.max_latency_ratio:g} times are allowed",
     )
@@ -184,7 +185,7 @@ def judge_counters(
         return _unsure(f"fewer than {lane.min_requests} requests have reached the candidate")
     if found:
         return found[0]
-    return Verdict("Passed", Finding("AnalysisPassed", "the candidate is as good as stable"))
+    return Verdict("Passed", Finding(Reason.ANALYSIS_PASSED, "the candidate is as good as stable"))
 
 
 def judge_shadows(shadows: Iterable[Shadow], lane: LaneSpec) -> Verdict:
@@ -196,16 +197,19 @@ def judge_shadows(shadows: Iterable[Shadow], lane: LaneSpec) -> Verdict:
     found = list(shadows)
     bad = sum(each.nonfinite for each in found)
     if bad:
-        return _failed("NonFiniteScores", f"{bad} scores of recorded requests were not finite")
+        return _failed(
+            Reason.NONFINITE_SCORES, f"{bad} scores of recorded requests were not finite"
+        )
     requests = sum(each.requests for each in found)
     if requests < max(1, lane.min_requests):
         return Verdict(
-            "Passed", Finding("AnalysisPassed", "there are hardly any recorded requests to compare")
+            "Passed",
+            Finding(Reason.ANALYSIS_PASSED, "there are hardly any recorded requests to compare"),
         )
     shift = sum(each.requests * each.mean_shift for each in found) / requests
     if abs(shift) > lane.max_score_shift:
         return _failed(
-            "ScoreShiftExceeded",
+            Reason.SCORE_SHIFT_EXCEEDED,
             f"on {requests} recorded requests mean scores moved by {abs(shift):.2f} standard"
             f" deviations of stable's, {lane.max_score_shift:g} are allowed",
         )
@@ -215,10 +219,11 @@ def judge_shadows(shadows: Iterable[Shadow], lane: LaneSpec) -> Verdict:
         correlation = sum(count * value for count, value in told) / weight
         if correlation < lane.min_score_correlation:
             return _failed(
-                "ScoreCorrelationLow",
+                Reason.SCORE_CORRELATION_LOW,
                 f"on {requests} recorded requests scores correlate by {correlation:.2f} with"
                 f" stable's, {lane.min_score_correlation:g} is the least allowed",
             )
     return Verdict(
-        "Passed", Finding("AnalysisPassed", "recorded requests are answered as well as by stable")
+        "Passed",
+        Finding(Reason.ANALYSIS_PASSED, "recorded requests are answered as well as by stable"),
     )

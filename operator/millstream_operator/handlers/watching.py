@@ -1,9 +1,10 @@
 """kopf as informer: every event of our kinds goes to the main loop, and nothing else.
 
 kopf runs in a thread with a loop of its own. Only `on.event` is used: it never writes, while a
-timer or a change handler of kopf is lost when one of its own writes fails (docs/design.md). The
-settings below keep watches from going deaf and give up on none of them; should a watch die all
-the same, kopf ends, and this process with it.
+timer or a change handler of kopf is lost when one of its own writes fails (seen with kopf 1.45.2:
+after 80 s without the right to patch a status, an object's timer never fired again). The settings
+below keep watches from going deaf and give up on none of them; should a watch die all the same,
+kopf ends, and this process with it.
 """
 
 from __future__ import annotations

@@ -27,17 +27,18 @@ _OBJECT: Final = ("namespace", "name")
 _KNOWN_REASONS: Final = frozenset(
     value for name, value in vars(Reason).items() if name.isupper()
 ) | {
-    # A replica's own words for a refusal, and the gates' for a fault.
+    # A replica's own words for a refusal.
+    "ArchitectureMismatch",
+    "ArchitectureUnknown",
+    "ColumnsMismatch",
     "DigestMismatch",
-    "ErrorRatioExceeded",
     "FormatTooNew",
-    "LatencyRatioExceeded",
+    "InsufficientMemory",
     "LineageBroken",
     "Malformed",
     "NonFiniteRows",
-    "NonFiniteScores",
-    "ScoreCorrelationLow",
-    "ScoreShiftExceeded",
+    "NonFiniteWeights",
+    "StateDigestMismatch",
     "TransformMismatch",
     "Truncated",
 }

@@ -5,6 +5,7 @@ The tests tell one story in their order: each goes on from where the one before 
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 # The first test builds and loads the images, which takes long where nothing is cached yet.
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
+NEW_USERS = itertools.count(1)
 # What the control plane itself keeps in every namespace.
 ALWAYS_THERE = {"kube-root-ca.crt", "default"}
 
@@ -55,11 +57,14 @@ def stable(kube: Kube, namespace: str, name: str = "shop") -> int | None:
 
 
 def ask_users(url: str, count: int = 40) -> set[int]:
-    """Requests of many users, so that every batch is asked; the versions that answered."""
+    """Requests of ever new users, so that every batch is asked; the versions that answered.
+
+    The same few users would never reach a candidate whose batch holds none of them.
+    """
     versions = set()
     with httpx.Client(base_url=url, timeout=5) as client:
-        for user in range(count):
-            answer = client.get(f"/recommend/{user}", params={"k": 5})
+        for _ in range(count):
+            answer = client.get(f"/recommend/{next(NEW_USERS)}", params={"k": 5})
             assert answer.status_code == 200, answer.text
             assert len(answer.json()["items"]) == 5
             versions.add(int(answer.headers[HEADER_VERSION]))

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BODY_SECONDS: Final = 10.0  # a caller that takes longer to send its body is let go
+# A connection that is closed while the caller still sends may be reset and our answer lost with it
+# (RFC 9112, 9.6), so a body that is somewhat too large is received to its end, and not kept.
+LARGEST_RECEIVED: Final = 16 * LARGEST_BODY
 RECOMMEND: Final = "/recommend/"
 NONE: Final = "none"  # in headers, where there is no version or batch
 
@@ -145,21 +148,25 @@ async def _read_rank(scope: Scope, protocol: HTTPProtocol) -> Query:
         "BodyTooLarge", f"the body may have {LARGEST_BODY} bytes: send fewer items", 413
     )
     announced = scope.headers.get("content-length")
-    if announced is not None and int(announced) > LARGEST_BODY:
+    if announced is not None and int(announced) > LARGEST_RECEIVED:
         raise too_large
     try:
         async with asyncio.timeout(BODY_SECONDS):
-            if announced is not None:
+            if announced is not None and int(announced) <= LARGEST_BODY:
                 return read_rank(await protocol())
-            body = bytearray()
+            body, received = bytearray(), 0
             async for chunk in protocol:
-                body += chunk
-                if len(body) > LARGEST_BODY:
+                received += len(chunk)
+                if received <= LARGEST_BODY:
+                    body += chunk
+                elif received > LARGEST_RECEIVED:
                     raise too_large
     except TimeoutError as error:
         raise BadRequest(
             "BodyTooSlow", f"the body did not arrive within {BODY_SECONDS:.0f} s", 408
         ) from error
+    if received > LARGEST_BODY:
+        raise too_large
     return read_rank(bytes(body))
 
 

@@ -306,7 +306,9 @@ class TestRunning:
     @pytest.mark.usefixtures("web")
     def test_up_repairs_what_was_killed_and_pods_go_on(self, kubectl, killed):
         before = components()
-        uids = ["-n", NAMESPACE, "get", "pods", "--output", "jsonpath={.items[*].metadata.uid}"]
+        # By label: what an earlier test ran in this namespace may still be ending.
+        web = ["-n", NAMESPACE, "get", "pods", "--selector", "app=web"]
+        uids = [*web, "--output", "jsonpath={.items[*].metadata.uid}"]
         pods = kubectl(*uids)
         for name in killed:
             os.kill(before[name], signal.SIGKILL)

@@ -40,6 +40,8 @@ def condition(kube: Kube, kind: str, namespace: str, name: str, wanted: str) -> 
 
 def explain(installed: Installation, namespace: str) -> str:
     pods = installed.kubectl("-n", namespace, "get", "pods,rectrainings,recservings")
+    state = "jsonpath={.status}"
+    pods += installed.kubectl("-n", namespace, "get", "recserving", "shop", "--output", state)
     operator = installed.kubectl(
         "-n", steps.SYSTEM_NAMESPACE, "logs", "deploy/millstream-operator", "--tail=20"
     )

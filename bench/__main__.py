@@ -18,7 +18,7 @@ from rich.console import Console
 from demo.report import Row, as_table, at_most, write_report
 from millstream_api.manifest import Column
 from millstream_core.tables.index import KeyIndex
-from millstream_core.tables.training import ColumnSpec, TrainingTable
+from millstream_core.tables.training import ColumnSpec, TrainingTable, seal
 from millstream_core.tables.versioned import VersionedTable
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ def deltas() -> list[Row]:
 def snapshot() -> Row:
     """How long training stands still for a snapshot of 100,000 touched rows."""
     specs = {
-        "rows": ColumnSpec(dtype="float32", width=DIM, group="serve", uniform=0.05),
-        "accumulator": ColumnSpec(dtype="float32", width=1, group="train"),
+        "rows": ColumnSpec(dtype="float32", width=DIM, serve="float32", uniform=0.05),
+        "accumulator": ColumnSpec(dtype="float32", width=1),
     }
     table = TrainingTable(specs, seed=0, max_rows=1 << 20)
     slots = table.admit(np.arange(100_000, dtype=np.int64))
@@ -102,8 +102,9 @@ def snapshot() -> Row:
     for _ in range(RUNS):
         table.touch(slots)
         began = time.perf_counter()
-        table.committed(table.snapshot(whole=False))
+        copied = table.snapshot(whole=False)
         spent.append(time.perf_counter() - began)
+        table.committed(seal(copied))
     return Row(
         what="stall for a snapshot of 100,000 rows", value=median(spent) * 1e3, unit="ms", runs=RUNS
     )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from millstream_api.manifest import Channel, Manifest, Table, VersionRef
 from millstream_api.names import CHANNEL_LATEST
-from millstream_core.checkpoint import Folder, read_table, write_table
-from millstream_core.tables.training import ColumnSpec, Rows, TrainingTable
+from millstream_core.checkpoint import Folder, live_rows, read_table, specs_of, write_table
+from millstream_core.tables.training import TrainingTable, seal
 
 if TYPE_CHECKING:
     from millstream_core.store import ModelStore
@@ -51,13 +51,11 @@ def publish_damaged(store: ModelStore, parent_ref: VersionRef, damage: Damage) -
     with ThreadPoolExecutor(8) as pool:
         folder = Folder(store, pool, parent.lineage, f"data/{version}-damaged")
         tables: dict[str, Table] = {}
-        for name, before in parent.tables.items():
+        for name in parent.tables:
             table = _restored(store, pool, parent_ref, name)
             if name == "item":
                 _damage_rows(table, damage)
-            tables[name] = write_table(
-                folder, name, table.columns, before.seed, table.snapshot(whole=False)
-            )
+            tables[name] = write_table(folder, name, seal(table.snapshot(whole=False)))
     damaged = parent.changed(
         version=version,
         kind="delta",
@@ -98,12 +96,8 @@ def _restored(
         if manifest.kind == "base":
             break
     newest = chain[0].tables[name]
-    columns = {
-        column: ColumnSpec(dtype=stored.dtype, width=stored.width, group=stored.group)
-        for column, stored in newest.columns.items()
-    }
-    table = TrainingTable(columns, seed=newest.seed, max_rows=1 << 22)
+    table = TrainingTable(specs_of(newest.columns), seed=newest.seed, max_rows=1 << 22)
     for manifest in reversed(chain):
         rows = read_table(store, pool, manifest.lineage, manifest.tables[name])
-        table.restore(Rows(rows.keys, rows.columns))
+        table.restore(live_rows(table.columns, rows))
     return table

@@ -16,6 +16,9 @@ from millstream_api.wire import Wire
 FORMAT_VERSION: Final = 1
 
 Group = Literal["train", "serve"]
+# How a row's values lie in a file. `int8rows` is quantised by row: one byte a value, then scale and
+# offset as float16, so a row of `width` values takes width + 4 bytes.
+Dtype = Literal["float32", "float16", "int8rows", "int64", "uint32"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
@@ -53,16 +56,29 @@ class Shard(Wire):
 class Column(Wire):
     """How one column of a table is stored."""
 
-    dtype: Literal["float32", "int64"]
+    dtype: Dtype
     width: int = Field(ge=1)  # values in one row
     group: Group  # who reads it; the serve group travels to servers
+
+
+class DefaultRow(Wire):
+    """What a key without a row reads as, to the bit the same in trainer and server.
+
+    SharedOov reads as the row of the key PAD, which training updates like any other. HashInit
+    reads as what the key's own row would begin with: drawn from (-spread, spread) by key and seed
+    alone, and never quantised.
+    """
+
+    policy: Literal["Zeros", "SharedOov", "HashInit"] = "Zeros"
+    seed: int = 0
+    spread: float = 0.0
 
 
 class Table(Wire):
     """One table keyed by 64-bit ids, as of this version."""
 
     columns: dict[str, Column]
-    default: Literal["zeros"] = "zeros"  # what a key without a row reads as
+    default: DefaultRow = DefaultRow()
     seed: int  # of the row initialiser
     rows: int = Field(ge=0)  # alive in this version
     touched: int = Field(ge=0)  # rows written by this version

@@ -23,6 +23,7 @@ from millstream_api.resources import (
     rule,
     rules,
 )
+from millstream_api.tables import TablesSpec
 
 
 class ElasticPolicy(Part):
@@ -187,6 +188,9 @@ class RecTrainingSpec(Part):
 
     model: ModelSpec = ModelSpec()
     """The model that is trained."""
+
+    tables: TablesSpec = TablesSpec()
+    """How its embedding tables grow, forget and are served."""
 
     source: SourceSpec
     """Where the events come from."""

@@ -24,7 +24,7 @@ from millstream_core.checkpoint import Folder, write_dense, write_table
 from millstream_core.features import PAD, Transform
 from millstream_core.store import ModelStore
 from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
-from millstream_core.tables.training import ColumnSpec, Rows, TableSnapshot
+from millstream_core.tables.training import ColumnSpec, Rows, SealedTable, TableSnapshot
 from millstream_serving.engine.networks import shapes_of
 
 if TYPE_CHECKING:
@@ -215,9 +215,9 @@ class Publisher:
     def _spec(self, name: str) -> tuple[str, ColumnSpec]:
         if name == "history":
             width = self.architecture.history_length
-            return "items", ColumnSpec(dtype="int64", width=width, group="serve")
+            return "items", ColumnSpec(dtype="int64", width=width, serve="int64")
         width = self.architecture.embedding_dim
-        return "rows", ColumnSpec(dtype="float32", width=width, group="serve")
+        return "rows", ColumnSpec(dtype="float32", width=width, serve="float32")
 
     def _arrays(self, name: str, rows: Table) -> Rows:
         column, spec = self._spec(name)
@@ -231,17 +231,20 @@ class Publisher:
         self, folder: Folder, name: str, rows: Table, before: str, left: list[int], is_base: bool
     ) -> Any:
         column, spec = self._spec(name)
+        arrays = self._arrays(name, rows)
         snapshot = TableSnapshot(
+            specs={column: spec},
+            seed=0,
             period=1,
             slots=np.empty(0, np.int32),
-            rows=self._arrays(name, rows),
+            rows=arrays,
             total=len(self.tables[name]),
             touched=len(rows),
-            hashes=_NO_HASHES,
+            hashes_before=_NO_HASHES,
             digest_before=before,
-            digest_after=self.digests[name],
         )
-        table = write_table(folder, name, {column: spec}, 0, snapshot)
+        sealed = SealedTable(snapshot, arrays.columns, _NO_HASHES, self.digests[name])
+        table = write_table(folder, name, sealed)
         if left and not is_base:
             data = np.array(left, "<i8").tobytes()
             [shard] = table.shards

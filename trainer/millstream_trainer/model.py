@@ -62,13 +62,13 @@ class Design:
             "rows": ColumnSpec(
                 dtype="float32",
                 width=self.architecture.embedding_dim,
-                group="serve",
+                serve="float32",
                 uniform=ROW_SPREAD,
             ),
-            "accumulator": ColumnSpec(dtype="float32", width=1, group="train"),
+            "accumulator": ColumnSpec(dtype="float32", width=1),
         }
         history = ColumnSpec(
-            dtype="int64", width=self.architecture.history_length, group="serve", fill=PAD
+            dtype="int64", width=self.architecture.history_length, serve="int64", fill=PAD
         )
         return {"user": rows, "item": rows, "history": {"items": history}}
 

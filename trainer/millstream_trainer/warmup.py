@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
-from millstream_core.tables.training import Rows
+from millstream_core.tables.training import Rows, seal
 from millstream_trainer.learner import Learner
 from millstream_trainer.model import Design, LiveModel
 from millstream_trainer.sources.decoding import decode
@@ -30,7 +30,7 @@ def warm_up() -> None:
     learner = Learner(model, sparse_learning_rate=0.05)
     learner.learn(decode(SyntheticStream(source).poll(limit=64, now=60.0).records))
     for table in model.tables.values():
-        rows = table.snapshot(whole=True).rows
+        rows = seal(table.snapshot(whole=True)).snapshot.rows
         # Rows of a version are read-only where they are read: kernels are compiled for that too.
         for array in (rows.keys, *rows.columns.values()):
             array.flags.writeable = False

@@ -1,6 +1,22 @@
 """The files of a version: tables and dense weights, as bytes in the store and arrays in memory."""
 
 from millstream_core.checkpoint.dense import read_dense, write_dense
-from millstream_core.checkpoint.files import Folder, TableRows, read_table, write_table
+from millstream_core.checkpoint.files import (
+    Folder,
+    TableRows,
+    live_rows,
+    read_table,
+    specs_of,
+    write_table,
+)
 
-__all__ = ["Folder", "TableRows", "read_dense", "read_table", "write_dense", "write_table"]
+__all__ = [
+    "Folder",
+    "TableRows",
+    "live_rows",
+    "read_dense",
+    "read_table",
+    "specs_of",
+    "write_dense",
+    "write_table",
+]

@@ -5,7 +5,8 @@
 
 A file has no header that could lie: it is what the manifest says or it is refused. Columns that
 travel to servers and columns that only training needs lie in groups of their own, so a server
-fetches none of the latter.
+fetches none of the latter. What servers read in fewer bits than training keeps lies in both
+groups: `rows` as served, and `rows.exact` as live.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import numpy as np
 
 from millstream_api.manifest import Column, Group, ObjectRef, Shard, Table
 from millstream_core.store import IntegrityError
+from millstream_core.tables.encoding import stored_form
+from millstream_core.tables.training import ColumnSpec, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,9 +28,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_core.store import ModelStore
-    from millstream_core.tables.training import ColumnSpec, Rows, TableSnapshot
+    from millstream_core.tables.training import SealedTable
 
 BUCKETS: Final = 1024
+_EXACT: Final = ".exact"
 
 
 @dataclass(frozen=True)
@@ -53,46 +57,77 @@ class Folder:
         return self.store.put_data(self.lineage, f"{self.path}/{name}", data)
 
 
-def write_table(
-    folder: Folder,
-    name: str,
-    specs: Mapping[str, ColumnSpec],
-    seed: int,
-    snapshot: TableSnapshot,
-) -> Table:
-    """Write one table's snapshot and describe it; returns when all of it is durable.
-
-    Args:
-        folder: where.
-        name: of the table.
-        specs: its columns.
-        seed: of its initialiser.
-        snapshot: what to write.
-    """
+def write_table(folder: Folder, name: str, sealed: SealedTable) -> Table:
+    """Write one table's snapshot and describe it; returns when all of it is durable."""
+    snapshot = sealed.snapshot
+    columns = stored_columns(snapshot.specs)
+    arrays = sealed.served | {
+        exact_name(column, spec): snapshot.rows.columns[column]
+        for column, spec in snapshot.specs.items()
+        if spec.serve != spec.dtype
+    }
     return Table(
-        columns={
-            column: Column(dtype=spec.dtype, width=spec.width, group=spec.group)
-            for column, spec in specs.items()
-        },
-        seed=seed,
+        columns=columns,
+        seed=snapshot.seed,
         rows=snapshot.total,
         touched=snapshot.touched,
         digest_before=snapshot.digest_before,
-        digest_after=snapshot.digest_after,
+        digest_after=sealed.digest_after,
         shards=tuple(
-            _write_shard(folder, group, name, specs, snapshot.rows)
-            for group in sorted({spec.group for spec in specs.values()})
+            _write_shard(
+                folder,
+                group,
+                name,
+                snapshot.rows.keys,
+                {key: arrays[key] for key, column in columns.items() if column.group == group},
+            )
+            for group in sorted({column.group for column in columns.values()})
         ),
     )
 
 
+def stored_columns(specs: Mapping[str, ColumnSpec]) -> dict[str, Column]:
+    """The columns of a table's files by name."""
+    columns = {}
+    for name, spec in specs.items():
+        if spec.serve is not None:
+            columns[name] = Column(dtype=spec.serve, width=spec.width, group="serve")
+        if spec.serve != spec.dtype:
+            exact = exact_name(name, spec)
+            columns[exact] = Column(dtype=spec.dtype, width=spec.width, group="train")
+    return columns
+
+
+def exact_name(name: str, spec: ColumnSpec) -> str:
+    """Under which name files hold a column as it is live."""
+    return name if spec.serve in {None, spec.dtype} else f"{name}{_EXACT}"
+
+
+def specs_of(columns: Mapping[str, Column]) -> dict[str, ColumnSpec]:
+    """The live columns that these stored ones come from; new rows begin as zeros."""
+    specs = {}
+    for name, column in columns.items():
+        exact = columns.get(f"{name}{_EXACT}", column).dtype
+        serve = column.dtype if column.group == "serve" else None
+        if not name.endswith(_EXACT):
+            specs[name] = ColumnSpec(dtype=exact, width=column.width, serve=serve)
+    return specs
+
+
+def live_rows(specs: Mapping[str, ColumnSpec], rows: TableRows) -> Rows:
+    """What a version holds of a table, for `TrainingTable.restore`."""
+    columns = {name: rows.columns[exact_name(name, spec)] for name, spec in specs.items()}
+    return Rows(rows.keys, columns)
+
+
 def _write_shard(
-    folder: Folder, group: Group, name: str, specs: Mapping[str, ColumnSpec], rows: Rows
+    folder: Folder,
+    group: Group,
+    name: str,
+    keys: NDArray[np.int64],
+    columns: Mapping[str, NDArray[Any]],
 ) -> Shard:
-    arrays = {"keys": rows.keys}
-    arrays |= {
-        column: rows.columns[column] for column, spec in specs.items() if spec.group == group
-    }
+    arrays = {"keys": keys, **columns}
 
     def write(suffix: str) -> ObjectRef:
         array = arrays[suffix]
@@ -103,7 +138,7 @@ def _write_shard(
     return Shard(
         group=group,
         buckets=(0, BUCKETS),
-        rows=len(rows.keys),
+        rows=len(keys),
         keys=objects.pop("keys"),
         columns=objects,
     )
@@ -162,16 +197,15 @@ def _read_shard(
     objects = [shard.keys, *(shard.columns[name] for name in columns)]
     objects += [gone for gone in (shard.evicted, shard.erased) if gone is not None]
     fetched = list(pool.map(lambda obj: store.get_data(lineage, obj), objects))
-    keys = _array(fetched[0], shard.keys, np.dtype("<i8"), shard.rows, 1)[:, 0]
+    keys = _array(fetched[0], shard.keys, shard.rows, np.dtype("<i8"), 1)[:, 0]
     if len(keys) > 1 and not np.all(keys[1:] > keys[:-1]):
         raise IntegrityError("Malformed", f"the keys in {shard.keys.path} do not ascend")
     arrays = {
         name: _array(
             data,
             shard.columns[name],
-            np.dtype(column.dtype).newbyteorder("<"),
             shard.rows,
-            column.width,
+            *stored_form(column.dtype, column.width),
         )
         for (name, column), data in zip(columns.items(), fetched[1:], strict=False)
     }
@@ -195,11 +229,11 @@ def _joined(parts: Sequence[TableRows]) -> TableRows:
 
 
 def _array(
-    data: bytes, obj: ObjectRef, dtype: np.dtype[Any], rows: int, width: int
+    data: bytes, obj: ObjectRef, rows: int, dtype: np.dtype[Any], width: int
 ) -> NDArray[Any]:
     if len(data) != rows * width * dtype.itemsize:
         raise IntegrityError(
             "Malformed",
             f"{obj.path} holds {len(data)} bytes, which is not {rows} rows of {width} {dtype}",
         )
-    return np.frombuffer(data, dtype).reshape(rows, width)
+    return np.frombuffer(data, dtype.newbyteorder("<")).reshape(rows, width)

@@ -12,13 +12,14 @@ written after `committed`:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
 
 from millstream_core.tables.arena import Arena
 from millstream_core.tables.digest import EMPTY_STATE, Hashes, combined, row_hashes
+from millstream_core.tables.encoding import encode
 from millstream_core.tables.hashing import GOLDEN, mix
 from millstream_core.tables.index import KeyIndex, Keys, Ordinals
 
@@ -27,14 +28,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from millstream_api.manifest import Dtype
+
 
 @dataclass(frozen=True, kw_only=True)
 class ColumnSpec:
     """One column of a training table and what a new row holds in it."""
 
-    dtype: Literal["float32", "int64"]
+    dtype: Dtype  # of live values, so never a quantised one
     width: int
-    group: Literal["train", "serve"]
+    serve: Dtype | None = None  # how servers read it; None: they do not
     uniform: float = 0.0  # float32 only: new values are drawn from (-uniform, uniform)
     fill: int = 0  # int64 only: new values
 
@@ -51,13 +54,27 @@ class Rows:
 class TableSnapshot:
     """Copies of everything a version needs of a table; training goes on meanwhile."""
 
+    specs: Mapping[str, ColumnSpec]
+    seed: int
     period: int
     slots: Ordinals
     rows: Rows  # the written rows, or all of them for a base
     total: int  # rows alive
     touched: int  # rows written since the last commit
-    hashes: Hashes  # of `rows`, over the serve columns
+    hashes_before: Hashes  # of `rows` as last committed; zeros where they were not
     digest_before: str
+
+
+@dataclass(frozen=True)
+class SealedTable:
+    """A snapshot with what servers read of it, and the state digest that follows from that.
+
+    Making one costs more than copying did, so it is not done at the barrier.
+    """
+
+    snapshot: TableSnapshot
+    served: dict[str, NDArray[Any]]  # name -> stored form, see `encoding`
+    hashes: Hashes  # of the rows, over the served columns
     digest_after: str
 
 
@@ -129,36 +146,52 @@ class TrainingTable:
         order = np.argsort(keys, kind="stable")
         slots, keys = slots[order], keys[order]
         columns = {name: arena.values[slots] for name, arena in self._values.items()}
-        hashes = row_hashes(keys, self._serve_columns(columns))
         period, self._period = self._period, self._period + 1
         return TableSnapshot(
+            specs=self.columns,
+            seed=self.seed,
             period=period,
             slots=slots.astype(np.int32),
             rows=Rows(keys, columns),
             total=total,
             touched=int(np.count_nonzero(is_written)),
-            hashes=hashes,
+            hashes_before=self._hashes.values[slots],
             digest_before=self.digest,
-            digest_after=combined(self.digest, hashes, self._hashes.values[slots]),
         )
 
-    def committed(self, snapshot: TableSnapshot) -> None:
+    def committed(self, sealed: SealedTable) -> None:
         """A version with this snapshot exists now: its rows no longer count as written."""
-        self._hashes.values[snapshot.slots] = snapshot.hashes
-        self.digest = snapshot.digest_after
-        self._committed = snapshot.period
+        self._hashes.values[sealed.snapshot.slots] = sealed.hashes
+        self.digest = sealed.digest_after
+        self._committed = sealed.snapshot.period
 
     def restore(self, rows: Rows) -> None:
         """Put in rows of a committed version, oldest version first, before training starts."""
         slots = self._index.insert(rows.keys)
         for name, arena in self._values.items():
             arena.values[slots] = rows.columns[name]
-        hashes = row_hashes(rows.keys, self._serve_columns(rows.columns))
+        hashes = row_hashes(rows.keys, served_columns(self.columns, rows.columns))
         self.digest = combined(self.digest, hashes, self._hashes.values[slots])
         self._hashes.values[slots] = hashes
 
-    def _serve_columns(self, columns: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        return {name: columns[name] for name, spec in self.columns.items() if spec.group == "serve"}
+
+def seal(snapshot: TableSnapshot) -> SealedTable:
+    """Encode and hash what servers will read of a snapshot."""
+    served = served_columns(snapshot.specs, snapshot.rows.columns)
+    hashes = row_hashes(snapshot.rows.keys, served)
+    after = combined(snapshot.digest_before, hashes, snapshot.hashes_before)
+    return SealedTable(snapshot, served, hashes, after)
+
+
+def served_columns(
+    specs: Mapping[str, ColumnSpec], columns: Mapping[str, NDArray[Any]]
+) -> dict[str, NDArray[Any]]:
+    """What servers read of these rows, name -> stored form, [n, stored width]."""
+    return {
+        name: encode(columns[name], spec.serve)
+        for name, spec in specs.items()
+        if spec.serve is not None
+    }
 
 
 @njit(cache=True, nogil=True)

@@ -65,6 +65,7 @@ def trainer_settings(parent: Parent, spec: RecTrainingSpec, created: float) -> T
         ),
         embedding_dim=spec.model.embedding_dim,
         history_length=spec.model.history_length,
+        tables=spec.tables,
         batch_size=spec.batch_size,
         sparse_learning_rate=spec.optimizer.sparse_learning_rate,
         dense_learning_rate=spec.optimizer.dense_learning_rate,

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from millstream_api.settings import TrainerSettings
 from millstream_core.checkpoint import Folder, read_table, write_table
 from millstream_core.store import StoreUnavailable
-from millstream_core.tables.training import ColumnSpec, Rows, TrainingTable
+from millstream_core.tables.training import ColumnSpec, Rows, TrainingTable, seal
 from millstream_trainer.publishing.decisions import (
     LONGEST_RETRY_SECONDS,
     LastVersion,
@@ -105,8 +105,8 @@ def test_retries_come_sooner_or_later(failures: int) -> None:
 
 
 COLUMNS = {
-    "rows": ColumnSpec(dtype="float32", width=2, group="serve", uniform=0.1),
-    "accumulator": ColumnSpec(dtype="float32", width=1, group="train"),
+    "rows": ColumnSpec(dtype="float32", width=2, serve="float32", uniform=0.1),
+    "accumulator": ColumnSpec(dtype="float32", width=1),
 }
 writes = st.lists(st.integers(-50, 50), max_size=20)
 rounds = st.lists(st.tuples(writes, writes, st.booleans(), st.booleans()), min_size=1, max_size=12)
@@ -137,10 +137,11 @@ def test_committed_deltas_add_up_to_the_live_table(
             objects.fail_with = StoreUnavailable("away") if fails else None
             folder = Folder(store, pool, "f" * 12, f"data/{number}-a")
             try:
-                table = write_table(folder, "user", COLUMNS, 1, snapshot)
+                sealed = seal(snapshot)
+                table = write_table(folder, "user", sealed)
             except StoreUnavailable:
                 continue
-            live.committed(snapshot)
+            live.committed(sealed)
             versions.append(table)
         objects.fail_with = None
         again = TrainingTable(COLUMNS, seed=1, max_rows=1 << 12)

@@ -10,7 +10,7 @@ import pytest
 
 from millstream_core.checkpoint import Folder, read_dense, read_table, write_dense, write_table
 from millstream_core.store import IntegrityError, ModelStore
-from millstream_core.tables.training import ColumnSpec, TrainingTable
+from millstream_core.tables.training import ColumnSpec, TrainingTable, seal
 from tests.builders.manifests import make_manifest
 from tests.builders.objects import MemoryObjects
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from millstream_api.manifest import Table
 
 SPECS = {
-    "rows": ColumnSpec(dtype="float32", width=4, group="serve", uniform=0.1),
-    "accumulator": ColumnSpec(dtype="float32", width=1, group="train"),
+    "rows": ColumnSpec(dtype="float32", width=4, serve="float32", uniform=0.1),
+    "accumulator": ColumnSpec(dtype="float32", width=1),
 }
 
 
@@ -40,7 +40,7 @@ def folder(objects: MemoryObjects) -> Iterator[Folder]:
 def table(folder: Folder) -> Table:
     trained = TrainingTable(SPECS, seed=3)
     trained.admit(np.array([5, -7, 2**62]))
-    return write_table(folder, "item", SPECS, 3, trained.snapshot(whole=True))
+    return write_table(folder, "item", seal(trained.snapshot(whole=True)))
 
 
 def test_rows_come_back_in_key_order_with_all_columns(folder: Folder, table: Table) -> None:

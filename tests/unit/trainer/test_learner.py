@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from millstream_core.features import PAD
+from millstream_core.tables.training import seal
 from millstream_trainer.learner import Diverged, Learner
 from millstream_trainer.model import Design, LiveModel
 from millstream_trainer.models.din import Inputs
@@ -98,7 +99,7 @@ def test_only_what_an_event_is_about_is_written() -> None:
     learner = make_learner(model)
     learner.learn(make_batch([1, 2], [5, 6], [1, 1]))
     for table in model.tables.values():
-        table.committed(table.snapshot(whole=True))
+        table.committed(seal(table.snapshot(whole=True)))
     learner.learn(make_batch([1], [6], [0]))
     written = {
         name: table.snapshot(whole=False).rows.keys.tolist() for name, table in model.tables.items()
@@ -164,8 +165,8 @@ def test_the_same_events_give_the_same_bits() -> None:
     first, second = train(), train()
     for name, table in first.tables.items():
         assert (
-            table.snapshot(whole=True).digest_after
-            == second.tables[name].snapshot(whole=True).digest_after
+            seal(table.snapshot(whole=True)).digest_after
+            == seal(second.tables[name].snapshot(whole=True)).digest_after
         )
     for tensors in ("serve_tensors", "train_tensors"):
         ours, theirs = getattr(first, tensors)(), getattr(second, tensors)()

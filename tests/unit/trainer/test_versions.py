@@ -13,7 +13,7 @@ from millstream_api.names import CHANNEL_LATEST
 from millstream_core.store import ModelStore, PreconditionFailed, StoreUnavailable
 from millstream_trainer.model import Design, LiveModel
 from millstream_trainer.publishing.decisions import PublishDecision
-from millstream_trainer.publishing.snapshots import Snapshot, joined, take_snapshot
+from millstream_trainer.publishing.snapshots import SealedSnapshot, joined, take_snapshot
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
 from millstream_trainer.publishing.versions import (
     Writer,
@@ -110,8 +110,8 @@ def test_races_are_not_run_for_ever() -> None:
             move_latest(writer, version(1), 5.0)
 
 
-def make_snapshot(number: int = 1) -> Snapshot:
-    return take_snapshot(
+def make_snapshot(number: int = 1) -> SealedSnapshot:
+    snapshot = take_snapshot(
         LiveModel.fresh(DESIGN, 0.001, torch.device("cpu")),
         PublishDecision("base", "FirstVersion"),
         None,
@@ -119,6 +119,7 @@ def make_snapshot(number: int = 1) -> Snapshot:
         number=number,
         now=5.0,
     )
+    return SealedSnapshot.of(snapshot)
 
 
 def test_numbers_are_not_tried_for_ever(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:

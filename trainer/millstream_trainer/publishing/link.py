@@ -27,7 +27,7 @@ from millstream_trainer.publishing.decisions import (
     retry_delay,
 )
 from millstream_trainer.publishing.restoring import quarantined, restore_newest
-from millstream_trainer.publishing.snapshots import Snapshot, joined, take_snapshot
+from millstream_trainer.publishing.snapshots import SealedSnapshot, Snapshot, joined, take_snapshot
 from millstream_trainer.publishing.versions import move_latest, write_version
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Committed:
     """A version exists."""
 
     manifest: Manifest
-    snapshot: Snapshot
+    sealed: SealedSnapshot
     is_announced: bool  # channel `latest` points to it
 
 
@@ -193,8 +193,8 @@ class StoreLink:
                 self._stand(standing, restored.events)
                 self._learned = None
                 return restored
-            case Committed(manifest, snapshot, is_announced):
-                self._settle_commit(manifest, snapshot, model)
+            case Committed(manifest, sealed, is_announced):
+                self._settle_commit(manifest, sealed, model)
                 self._unannounced = None if is_announced else manifest
             case Announced():
                 self._unannounced = None
@@ -211,11 +211,11 @@ class StoreLink:
             # Its rows still count as written since the last commit; so must its event times.
             self._learned = joined(failed.snapshot.watermark, self._learned)
 
-    def _settle_commit(self, manifest: Manifest, snapshot: Snapshot, model: LiveModel) -> None:
+    def _settle_commit(self, manifest: Manifest, sealed: SealedSnapshot, model: LiveModel) -> None:
         assert self._standing is not None
         for name, table in model.tables.items():
-            table.committed(snapshot.tables[name])
-        self._stand(self._standing.after(manifest, manifest.ref()), snapshot.events)
+            table.committed(sealed.tables[name])
+        self._stand(self._standing.after(manifest, manifest.ref()), sealed.snapshot.events)
         self._instruments.observe_version(manifest)
 
     def _stand(self, standing: Standing, events: int) -> None:
@@ -255,13 +255,14 @@ class StoreLink:
             return Rewound(
                 replace(found, writer_epoch=epoch), model or self._restorer.fresh_model()
             )
-        manifest = write_version(self._writer, snapshot, standing)
+        sealed = SealedSnapshot.of(snapshot)
+        manifest = write_version(self._writer, sealed, standing)
         try:
             move_latest(self._writer, manifest, self._now())
         except StoreError as error:
             log.warning("version %d is committed but not announced: %s", manifest.version, error)
-            return Committed(manifest, snapshot, is_announced=False)
-        return Committed(manifest, snapshot, is_announced=True)
+            return Committed(manifest, sealed, is_announced=False)
+        return Committed(manifest, sealed, is_announced=True)
 
     def _announce(self, manifest: Manifest) -> Outcome:
         move_latest(self._writer, manifest, self._now())

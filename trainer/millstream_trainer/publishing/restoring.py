@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from millstream_api.names import CHANNEL_STABLE
-from millstream_core.checkpoint import read_dense, read_table
+from millstream_core.checkpoint import live_rows, read_dense, read_table
 from millstream_core.store import IntegrityError
-from millstream_core.tables.training import Rows
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
 
@@ -115,7 +114,8 @@ def _build(restorer: Restorer, line: Line) -> LiveModel:
     for link in reversed([link for _, link in line[: manifest.chain.length + 1]]):
         for name, table in link.tables.items():
             rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
-            model.tables[name].restore(Rows(rows.keys, rows.columns))
+            live = model.tables[name]
+            live.restore(live_rows(live.columns, rows))
     for name, table in manifest.tables.items():
         if model.tables[name].digest != table.digest_after:
             raise IntegrityError(

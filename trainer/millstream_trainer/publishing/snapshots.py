@@ -6,12 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from millstream_api.manifest import Watermark
+from millstream_core.tables.training import seal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Validation
-    from millstream_core.tables.training import TableSnapshot
+    from millstream_core.tables.training import SealedTable, TableSnapshot
     from millstream_trainer.model import LiveModel
     from millstream_trainer.publishing.decisions import PublishDecision
 
@@ -60,6 +61,19 @@ def take_snapshot(
         validation=validation,
         taken_at=now,
     )
+
+
+@dataclass(frozen=True)
+class SealedSnapshot:
+    """A snapshot whose tables are in the form that servers read."""
+
+    snapshot: Snapshot
+    tables: dict[str, SealedTable]
+
+    @classmethod
+    def of(cls, snapshot: Snapshot) -> SealedSnapshot:
+        """Seal every table."""
+        return cls(snapshot, {name: seal(table) for name, table in snapshot.tables.items()})
 
 
 def joined(first: Watermark | None, second: Watermark | None) -> Watermark | None:

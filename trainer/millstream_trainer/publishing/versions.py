@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from millstream_api.manifest import Group, ObjectRef
     from millstream_core.store import ModelStore
     from millstream_trainer.model import Design
-    from millstream_trainer.publishing.snapshots import Snapshot
+    from millstream_trainer.publishing.snapshots import SealedSnapshot
     from millstream_trainer.publishing.standing import Standing
 
 TRIES: Final = 5  # at a number or a channel that others move at the same time
@@ -48,7 +48,7 @@ class Writer:
     producer: str  # build
 
 
-def write_version(writer: Writer, snapshot: Snapshot, standing: Standing) -> Manifest:
+def write_version(writer: Writer, sealed: SealedSnapshot, standing: Standing) -> Manifest:
     """Commit a snapshot as the next version.
 
     Raises:
@@ -56,10 +56,10 @@ def write_version(writer: Writer, snapshot: Snapshot, standing: Standing) -> Man
         StoreError: the store did not do its part; nothing is lost.
     """
     version = standing.next_version
-    if snapshot.is_base:
+    if sealed.snapshot.is_base:
         writer.store.put_transform(writer.design.transform.canonical())
     for _ in range(TRIES):
-        manifest = _write_data(writer, snapshot, standing, version)
+        manifest = _write_data(writer, sealed, standing, version)
         try:
             writer.store.commit(manifest)
         except VersionTaken as taken:
@@ -102,7 +102,10 @@ def move_latest(writer: Writer, manifest: Manifest, now: float) -> None:
     raise StoreUnavailable(f"channel {CHANNEL_LATEST} was moved by others {TRIES} times in a row")
 
 
-def _write_data(writer: Writer, snapshot: Snapshot, standing: Standing, version: int) -> Manifest:
+def _write_data(
+    writer: Writer, sealed: SealedSnapshot, standing: Standing, version: int
+) -> Manifest:
+    snapshot = sealed.snapshot
     lineage = writer.design.lineage()
     folder = Folder(
         writer.store,
@@ -114,10 +117,7 @@ def _write_data(writer: Writer, snapshot: Snapshot, standing: Standing, version:
         "serve": write_dense(folder, "serve", snapshot.serve),
         "train": write_dense(folder, "train", snapshot.train),
     }
-    tables = {
-        name: write_table(folder, name, columns, writer.design.seed, snapshot.tables[name])
-        for name, columns in writer.design.tables().items()
-    }
+    tables = {name: write_table(folder, name, table) for name, table in sealed.tables.items()}
     manifest = Manifest(
         model=writer.model,
         lineage=lineage,

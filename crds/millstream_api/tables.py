@@ -1,0 +1,147 @@
+"""How embedding tables grow, forget and are served: a part of RecTraining and of its settings.
+
+Each question has its own field, so that a table that nobody tunes says nothing: who gets a row
+(admission), who loses it (eviction), what is read where there is none (defaultRow), and in how
+many bytes servers keep it (servedAs).
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from millstream_api.resources import Part, rule, rules
+
+Threshold = Annotated[int, Field(ge=1, le=1_000_000)]
+
+
+class CounterAdmission(Part):
+    """Counts every key exactly; costs memory for each key that still waits."""
+
+    threshold: Threshold
+    """Occurrences in training from which on a key has a row."""
+
+
+class CountMinAdmission(Part):
+    """Counts keys in a sketch of fixed size; may admit a key too soon, never too late."""
+
+    threshold: Threshold
+    """Occurrences in training from which on a key has a row."""
+
+    width: Annotated[int, Field(ge=16, le=1 << 28)] = 1 << 20
+    """Counters in one row of the sketch."""
+
+    depth: Annotated[int, Field(ge=1, le=8)] = 4
+    """Rows of the sketch."""
+
+    half_life_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Event time in which a count halves; by default counts do not age."""
+
+
+class ProbabilisticAdmission(Part):
+    """Admits each occurrence of an unknown key with a fixed chance; remembers nothing."""
+
+    probability: Annotated[float, Field(gt=0, le=1)]
+    """The chance."""
+
+
+class AdmissionSpec(Part):
+    """Which keys get a row; with nothing named, every key does at its first occurrence."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "[has(self.counter), has(self.countMin), has(self.probabilistic)]"
+                ".filter(named, named).size() <= 1",
+                "name one way of admission at most, for example admission: {counter: {threshold:"
+                " 3}}; there are counter, countMin and probabilistic",
+            )
+        )
+    )
+
+    counter: CounterAdmission | None = None
+    """Exact counts."""
+
+    count_min: CountMinAdmission | None = None
+    """Counts in a sketch."""
+
+    probabilistic: ProbabilisticAdmission | None = None
+    """Chance."""
+
+
+class TtlEviction(Part):
+    """Rows that were not trained for long, by event time."""
+
+    seconds: Annotated[float, Field(gt=0)]
+    """Event time without training after which a row goes."""
+
+
+class LfuEviction(Part):
+    """The rows that were trained least often, once there are more than the capacity."""
+
+    capacity: Annotated[int, Field(ge=1, le=1 << 31)]
+    """Rows that stay."""
+
+    half_life_seconds: Annotated[float, Field(gt=0)] | None = None
+    """Event time in which a frequency halves; by default frequencies do not age."""
+
+
+class L2Eviction(Part):
+    """Rows whose embedding is next to nothing."""
+
+    threshold: Annotated[float, Field(gt=0)]
+    """Euclidean norm below which a row goes."""
+
+
+class EvictionSpec(Part):
+    """Which rows go; each one named applies. With nothing named, rows stay for ever."""
+
+    ttl: TtlEviction | None = None
+    """By age."""
+
+    lfu: LfuEviction | None = None
+    """By frequency."""
+
+    l2: L2Eviction | None = None
+    """By norm."""
+
+
+class EmbeddingTableSpec(Part):
+    """A table of embeddings."""
+
+    admission: AdmissionSpec = AdmissionSpec()
+    """Which keys get a row."""
+
+    eviction: EvictionSpec = EvictionSpec()
+    """Which rows go."""
+
+    default_row: Literal["Zeros", "SharedOov", "HashInit"] = "Zeros"
+    """What a key without a row reads as: zeros, one trained row for all, or what the key's own
+    row would begin with. A change begins a new lineage."""
+
+    served_as: Literal["float32", "float16", "int8"] = "float32"
+    """How servers keep a row's values. A change begins a new lineage."""
+
+
+class HistoryTableSpec(Part):
+    """The table of users' last items."""
+
+    eviction: EvictionSpec = Field(
+        default=EvictionSpec(),
+        json_schema_extra=rules(
+            rule("!has(self.l2)", "histories have no norm: write eviction: {ttl: …} or {lfu: …}")
+        ),
+    )
+    """Which histories go."""
+
+
+class TablesSpec(Part):
+    """How the tables of the model grow, forget and are served."""
+
+    user: EmbeddingTableSpec = EmbeddingTableSpec()
+    """Embeddings of users."""
+
+    item: EmbeddingTableSpec = EmbeddingTableSpec()
+    """Embeddings of items."""
+
+    history: HistoryTableSpec = HistoryTableSpec()
+    """Last items of each user."""

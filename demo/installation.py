@@ -51,7 +51,8 @@ class Installation:
 
 def bring_up_cluster() -> Installation:
     """Start the local cluster, or find it running."""
-    devcluster("up", quiet=False)
+    building = [f"--image={image(program)}={containerfile(program)}" for program in PROGRAMS]
+    devcluster("up", *building, quiet=False)
     status: dict[str, Any] = json.loads(devcluster("status", "--json"))
     environment = os.environ | {
         "KUBECONFIG": status["kubeconfig"],
@@ -75,13 +76,17 @@ def bring_up_cluster() -> Installation:
 def load_images() -> None:
     """Build the three images from this checkout and load them into the cluster."""
     for program in PROGRAMS:
-        containerfile = f"images/{program}/Containerfile"
-        devcluster("load-image", image(program), "--file", containerfile, quiet=False)
+        devcluster("load-image", image(program), "--file", containerfile(program), quiet=False)
 
 
 def image(program: str) -> str:
     """The name of a program's image in the cluster."""
     return f"localhost/millstream-{program}:demo"
+
+
+def containerfile(program: str) -> str:
+    """Where a program's image is described."""
+    return f"images/{program}/Containerfile"
 
 
 def start_afresh(installation: Installation, namespace: str, *models: str) -> None:

@@ -31,10 +31,18 @@ ShapeOption = Annotated[Shape, typer.Option(help="The whole cluster, or its API 
 
 
 @app.command()
-def up(shape: ShapeOption = Shape.FULL) -> None:
+def up(
+    shape: ShapeOption = Shape.FULL,
+    image: Annotated[
+        list[str] | None,
+        typer.Option(help="TAG=CONTAINERFILE of an image to build while compiling; repeatable."),
+    ] = None,
+) -> None:
     """Make the cluster, or repair it, or find that nothing is to do."""
     with _clear_errors():
-        _print_status(open_provider(shape.value, Progress()).up())
+        pairs = [each.partition("=") for each in image or ()]
+        meanwhile = [Build(tag, Path(file).resolve(), Path.cwd()) for tag, _, file in pairs]
+        _print_status(open_provider(shape.value, Progress()).up(meanwhile))
 
 
 @app.command()

@@ -48,6 +48,10 @@ class Binaries:
         """A folder with a program for each of `COMPONENTS`."""
         return ensure(self._module("kubernetes"), self._cache, self._progress)
 
+    def has_kubernetes(self) -> bool:
+        """Whether that is made already, which takes longest."""
+        return self._module("kubernetes").folder(self._cache).exists()
+
     def coredns(self) -> Path:
         """The static CoreDNS program."""
         return ensure(self._module("coredns"), self._cache, self._progress) / "coredns"

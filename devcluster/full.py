@@ -8,7 +8,8 @@ work by looking at the machine, so it does not matter how far `up` came or what 
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,15 +57,18 @@ class Full:
         self._binaries = Binaries(cache, progress)
         self._images = ImageStore(cache, progress)
 
-    def up(self) -> Cluster:
+    def up(self, meanwhile: Sequence[Build] = ()) -> Cluster:
         """Makes, repairs or confirms the cluster.
+
+        Args:
+            meanwhile: Images to build beside the compiling, where there is compiling to do.
 
         Raises:
             DevclusterError: It could not be brought up; the message says why.
         """
         with lock(self._cache / "locks" / "full", self._progress):
             cni = host.prepare(self._state, self._progress)
-            tags = self.build()
+            tags = self.build(meanwhile)
             programs = self._binaries.kubernetes()
             made = Made.read(self._state)
             plan = lifecycle.decide_up(
@@ -105,21 +109,34 @@ class Full:
             if purge_images and self._store.exists():
                 shutil.rmtree(self._store)
 
-    def build(self) -> dict[str, str]:
-        """Compiles and builds what is not cached yet; returns the add-ons' images by name."""
-        self._binaries.kubernetes()
-        self._binaries.clients()
+    def build(self, meanwhile: Sequence[Build] = ()) -> dict[str, str]:
+        """Compiles and builds what is not cached yet; returns the add-ons' images by name.
+
+        Compilers want processors while images want the network and the disk, so they go side by
+        side.
+        """
+        with ThreadPoolExecutor(1, thread_name_prefix="images") as beside:
+            wanted = () if self._binaries.has_kubernetes() else meanwhile
+            made = beside.submit(self._make_images, wanted)
+            self._binaries.clients()
+            self._binaries.kubernetes()
+            programs = {
+                "pause": self._binaries.pause(),
+                "coredns": self._binaries.coredns(),
+                "s3": self._binaries.versitygw(),
+            }
+            tags = {"prometheus": made.result()}
+        for name, program in programs.items():
+            tags[name] = stock.ensure_program(self._images, self._cache, name, program)
+        return tags
+
+    def _make_images(self, wanted: Sequence[Build]) -> str:
         stock.ensure_base(self._images, self._cache)
-        programs = {
-            "pause": self._binaries.pause(),
-            "coredns": self._binaries.coredns(),
-            "s3": self._binaries.versitygw(),
-        }
-        wrapped = {
-            name: stock.ensure_program(self._images, self._cache, name, program)
-            for name, program in programs.items()
-        }
-        return {**wrapped, "prometheus": stock.ensure_prometheus(self._images)}
+        prometheus = stock.ensure_prometheus(self._images)
+        for build in wanted:
+            with self._progress.step(f"building {build.tag}"):
+                self._images.build(build)
+        return prometheus
 
     def prepare(self) -> None:
         """Installs, compiles and builds all that `up` needs, without starting anything.

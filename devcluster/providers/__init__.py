@@ -7,7 +7,7 @@ is whatever KUBECONFIG names. `choose` decides, the three modules beside it do.
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Protocol
@@ -41,8 +41,12 @@ class Status:
 class Provider(Protocol):
     """A source of a cluster."""
 
-    def up(self) -> Status:
-        """Makes the cluster ready, whatever state it is in."""
+    def up(self, meanwhile: Sequence[Build] = ()) -> Status:
+        """Makes the cluster ready, whatever state it is in.
+
+        Args:
+            meanwhile: Images that will be loaded; a provider may build them while it waits.
+        """
 
     def build(self) -> None:
         """Prepares everything slow that `up` needs, without starting anything."""

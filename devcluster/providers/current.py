@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from devcluster.commands import DevclusterError, run
@@ -13,8 +14,9 @@ from devcluster.providers import Status
 class CurrentProvider:
     """The cluster of the current kubectl context."""
 
-    def up(self) -> Status:
-        """Checks that it answers."""
+    def up(self, meanwhile: Sequence[Build] = ()) -> Status:
+        """Checks that it answers; images cannot be loaded."""
+        del meanwhile
         status = self.status()
         if not status.running:
             raise DevclusterError(

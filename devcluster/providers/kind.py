@@ -1,6 +1,7 @@
 """A cluster of kind, where Docker and kind work: kind runs it, the add-ons are the same."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from devcluster import addons
@@ -27,8 +28,9 @@ class KindProvider:
         self._state: State = state_of("kind")
         self._binaries = Binaries(cache_root(), progress)
 
-    def up(self) -> Status:
-        """See `Provider`."""
+    def up(self, meanwhile: Sequence[Build] = ()) -> Status:
+        """See `Provider`; images are built when they are loaded."""
+        del meanwhile
         self._state.root.mkdir(parents=True, exist_ok=True)
         kubeconfig = ["--name", NAME, "--kubeconfig", str(self._state.kubeconfig)]
         if NAME in run(["kind", "get", "clusters"], seconds=60).split():

@@ -22,8 +22,9 @@ class ControlPlaneProvider:
         self._progress = progress
         self._state = state_of("control-plane")
 
-    def up(self) -> Status:
-        """See `Provider`."""
+    def up(self, meanwhile: Sequence[Build] = ()) -> Status:
+        """See `Provider`; it runs no images."""
+        del meanwhile
         controlplane.bring_up(self._state, self._progress)
         return self.status()
 
@@ -61,9 +62,9 @@ class FullProvider:
         self._state = state_of("full")
         self._full = Full(self._state, cache_root(), progress)
 
-    def up(self) -> Status:
+    def up(self, meanwhile: Sequence[Build] = ()) -> Status:
         """See `Provider`."""
-        self._full.up()
+        self._full.up(meanwhile)
         return self.status()
 
     def build(self) -> None:

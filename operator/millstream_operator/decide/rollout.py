@@ -46,6 +46,12 @@ RESTARTS_TOLERATED: Final = 1  # a container may fail once by itself
 # few requests) it may be anybody's, and a version is not taken back for it.
 _COUNTS_AGAINST: Final = frozenset({Reason.LOADING, Reason.SHADOWING})
 
+# A version unlike stable is taken back, and the trainer learns the same events again from one that
+# was good. When that has led to the same twice, it is stable that no longer fits, or the events
+# are wrong: a third round would teach nobody anything, so a person is asked instead.
+_UNLIKE_STABLE: Final = frozenset({Reason.SCORE_SHIFT_EXCEEDED, Reason.SCORE_CORRELATION_LOW})
+UNLIKE_IN_A_ROW: Final = 2
+
 
 @dataclass(frozen=True)
 class RolloutDecision:
@@ -133,7 +139,11 @@ def _fault(observed: Observed, state: State, analysis: Verdict | None) -> Findin
                 stand.reason or Reason.VERSION_REFUSED,
                 f"{replica.name} refuses it: {stand.message}",
             )
-    if analysis is not None and analysis.outcome == "Failed":
+    if (
+        analysis is not None
+        and analysis.outcome == "Failed"
+        and not _differs_again(state, analysis.finding)
+    ):
         return analysis.finding
     failed = sum(each.restarts for each in observed.replicas) - state.rollout.restarts
     if failed > RESTARTS_TOLERATED:
@@ -141,6 +151,21 @@ def _fault(observed: Observed, state: State, analysis: Verdict | None) -> Findin
             Reason.REPLICAS_FAILING, f"servers failed {failed} times since they were given it"
         )
     return None
+
+
+def _differs_again(state: State, finding: Finding) -> bool:
+    """Whether no user has it yet and the last versions were taken back for the same kind of thing.
+
+    Only those taken back since the last promotion count: a good version ends the row.
+    """
+    since = state.history[0].promoted_at if state.history else None
+    lately = [each for each in state.quarantined if since is None or each.at > since]
+    return (
+        state.release.mode == "Shadow"
+        and finding.reason in _UNLIKE_STABLE
+        and len(lately) >= UNLIKE_IN_A_ROW
+        and all(each.reason in _UNLIKE_STABLE for each in lately[:UNLIKE_IN_A_ROW])
+    )
 
 
 def _rolled_back(state: State, fault: Finding, now: float) -> RolloutDecision:
@@ -243,6 +268,15 @@ def _carried_on(
                     f"{names_of(pending)} compare version {candidate} with {release.stable}",
                 )
             )
+        assert analysis is not None  # there is a stable version to compare with
+        if analysis.outcome == "Failed":
+            told = (
+                f"{analysis.finding.message}; the {UNLIKE_IN_A_ROW} versions before it were taken"
+                " back for that and learned anew. If users' taste has moved so far, raise"
+                " maxScoreShift or lower minScoreCorrelation in spec.rollout until a version has"
+                " passed; if not, look at the trainer's events"
+            )
+            return wait(Finding(Reason.DIFFERS_AGAIN, told))
         return step(states.advanced(state, now), _reached(candidate, 1, release.batches))
 
     due = rollout.advanced_at.timestamp() + lane.interval_seconds
@@ -303,10 +337,13 @@ def _cut_short(
     """End a rollout that has waited past its deadline, where that is right.
 
     Too few requests hold a candidate for as long as there is no newer version; after the
-    deadline the newer one takes its place, since nothing was learned of this one anyway.
+    deadline the newer one takes its place, since nothing was learned of this one anyway. One that
+    is unlike stable like others before it makes way at once: the newer may be like stable again.
     """
     state, limit = decision.state, spec.rollout.progress_deadline_seconds
     rollout = state.rollout
+    if rollout is not None and rollout.waiting_for == Reason.DIFFERS_AGAIN and coming is not None:
+        return _begun(observed, states.withdrawn(state, now), coming, now, spec)
     if rollout is None or now - rollout.waiting_since.timestamp() <= limit:
         return decision
     if rollout.waiting_for in _COUNTS_AGAINST:

@@ -7,7 +7,7 @@ import itertools
 import pytest
 
 from millstream_api.conditions import Reason
-from tests.builders.operator import AWAY, Server, make_published, make_store, make_world
+from tests.builders.operator import AWAY, Server, World, make_published, make_store, make_world
 from tests.builders.resources import AWAY as NO_STORE
 from tests.builders.resources import make_counters, make_ref, make_serving_spec, make_shadow
 
@@ -290,6 +290,74 @@ def test_a_bad_shadow_takes_it_back_before_a_user_sees_it(shadow: dict[str, floa
     world.run(5)
     assert world.status.quarantined[0].reason == reason
     assert all(each.state.release.advanced == 0 for each in world.decisions)
+
+
+class TestWhenEveryVersionIsUnlikeStable:
+    """Taste has moved, or the events are wrong: learning them again leads to the same."""
+
+    @staticmethod
+    def world(shadow: dict[str, float]) -> World:
+        """Stable is 1; versions 2 and 3 were learned on it in turn and taken back for `shadow`."""
+        world = make_world()
+        for server in world.servers:
+            server.shadow = shadow
+        for version in (2, 3):
+            world.publish(version, 1)
+            world.run(5)
+        assert [each.version for each in world.status.quarantined] == [3, 2]
+        return world
+
+    def test_the_third_is_held_before_users_and_not_against_it(self):
+        world = self.world({"correlation": -0.9})
+        world.publish(4, 1)
+        world.run(2000)
+        assert [each.version for each in world.status.quarantined] == [3, 2]
+        assert world.status.candidate_version == 4
+        assert world.release.advanced == 0
+        assert world.condition("Progressing") == ("True", "DiffersAgain")
+        assert world.condition("AnalysisHealthy") == ("False", "ScoreCorrelationLow")
+
+    def test_a_newer_one_takes_its_place_and_passes_when_it_is_like_stable(self):
+        world = self.world({"mean_shift": 3.0})
+        world.publish(4, 1)
+        world.run(5)
+        world.publish(5, 1)
+        world.run(2)
+        assert world.status.candidate_version == 5
+        assert [each.version for each in world.status.superseded] == [4]
+        for server in world.servers:
+            server.shadow = {}
+        world.run(100)
+        assert world.status.stable_version == 5
+
+    def test_it_goes_on_by_itself_once_the_limits_are_wide_enough(self):
+        world = self.world({"mean_shift": 3.0})
+        world.publish(4, 1)
+        world.run(5)
+        world.spec = make_serving_spec(rollout={"delta": {"maxScoreShift": 5}})
+        world.run(100)
+        assert world.status.stable_version == 4
+
+    def test_another_kind_of_fault_is_still_taken_back(self):
+        world = self.world({"correlation": -0.9})
+        for server in world.servers:
+            server.shadow = {"nonfinite": 3}
+        world.publish(4, 1)
+        world.run(5)
+        assert world.status.quarantined[0].version == 4
+
+    def test_a_good_version_ends_the_row(self):
+        world = self.world({"correlation": -0.9})
+        for server in world.servers:
+            server.shadow = {}
+        world.publish(4, 1)
+        world.run(100)
+        assert world.status.stable_version == 4
+        for server in world.servers:
+            server.shadow = {"correlation": -0.9}
+        world.publish(5, 4)
+        world.run(5)
+        assert world.status.quarantined[0].version == 5
 
 
 def test_small_delays_do_not_add_up():

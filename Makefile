@@ -23,7 +23,7 @@ down: setup ## stop the local cluster and leave nothing running
 test: setup ## every check and test this machine can run
 	$(MAKE) --no-print-directory check
 	$(RUN) -m devcluster build
-	$(RUN) -m pytest
+	$(RUN) -m pytest --numprocesses 2 --dist loadgroup
 
 check: setup ## style, types, layers, spelling, generated files
 	$(VENV)/bin/ruff check .

@@ -14,6 +14,7 @@ from devcluster.images import Build
 from devcluster.paths import cache_root
 from devcluster.progress import Progress
 from devcluster.providers import Status, open_provider
+from devcluster.sharing import why_no_cluster
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, help="The local cluster of the demo and the tests."
@@ -103,10 +104,17 @@ def logs(
 
 
 @app.command()
-def build(shape: ShapeOption = Shape.FULL) -> None:
+def build(
+    shape: Annotated[Shape | None, typer.Option(help="By default what can run here.")] = None,
+) -> None:
     """Install, compile and build all that `up` needs, without starting anything."""
     with _clear_errors():
-        open_provider(shape.value, Progress()).build()
+        shapes = list(Shape) if shape is None else [shape]
+        if shape is None and (reason := why_no_cluster()):
+            typer.echo(f"devcluster: only the control plane is built: {reason}", err=True)
+            shapes.remove(Shape.FULL)
+        for each in shapes:
+            open_provider(each.value, Progress()).build()
 
 
 @app.command()

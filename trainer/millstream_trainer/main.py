@@ -197,7 +197,3 @@ def _end(status: int, message: str) -> None:
     log.log(logging.INFO if status == 0 else logging.ERROR, message)
     logging.shutdown()
     os._exit(status)
-
-
-if __name__ == "__main__":
-    main()

@@ -48,7 +48,7 @@ class TrainerProcess:
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        command = [sys.executable, "-m", "millstream_trainer.main", "--settings", str(path)]
+        command = [sys.executable, "-m", "millstream_trainer", "--settings", str(path)]
         process = subprocess.Popen(  # noqa: S603 - our own program
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,
@@ -176,4 +176,21 @@ def test_without_its_store_it_trains_and_still_ends_when_asked(
     assert progress["phase"] == "Training"
     assert progress["store"]["reason"] == "Unreachable"
     assert "does not answer" in progress["store"]["message"]
+    assert trainer.end(signal.SIGTERM) == 0
+
+
+def test_asked_to_end_while_torch_is_imported_it_ends(
+    server: S3Server, settings: TrainerSettings, tmp_path: Path
+) -> None:
+    """As the first process of a container it would not even notice without a handler."""
+    trainer = TrainerProcess.start(server, settings, tmp_path)
+
+    def handles_it() -> bool:
+        status = Path(f"/proc/{trainer.process.pid}/status").read_text()
+        caught = next(line for line in status.splitlines() if line.startswith("SigCgt"))
+        return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+    deadline = time.monotonic() + DEADLINE_SECONDS
+    while not handles_it():
+        assert time.monotonic() < deadline, "it never handled SIGTERM"
     assert trainer.end(signal.SIGTERM) == 0

@@ -55,7 +55,8 @@ def run(
             with log.open("wb") as sink:
                 done = subprocess.run(words, stdout=sink, stderr=sink, check=False, **options)
             printed, complaint = "", log.read_bytes()
-    except FileNotFoundError as missing:
+    except (FileNotFoundError, PermissionError) as missing:
+        # Where PATH names a folder that one may not enter, that is what is said of any program.
         raise DevclusterError(f"{words[0]} is not installed") from missing
     except subprocess.TimeoutExpired as late:
         raise DevclusterError(f"{brief(words)} did not end within {seconds:.0f} s") from late

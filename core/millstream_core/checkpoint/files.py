@@ -2,6 +2,7 @@
 
     data/<version>-<attempt>/<group>/<table>/<first>-<last bucket>.keys      int64[n], ascending
     data/<version>-<attempt>/<group>/<table>/<first>-<last bucket>.<column>  dtype[n, width]
+    data/<version>-<attempt>/<group>/<table>/<first>-<last bucket>.evicted   int64[m], ascending
 
 A file has no header that could lie: it is what the manifest says or it is refused. Columns that
 travel to servers and columns that only training needs lie in groups of their own, so a server
@@ -78,7 +79,7 @@ def write_table(folder: Folder, name: str, sealed: SealedTable) -> Table:
                 folder,
                 group,
                 name,
-                snapshot.rows.keys,
+                snapshot.rows,
                 {key: arrays[key] for key, column in columns.items() if column.group == group},
             )
             for group in sorted({column.group for column in columns.values()})
@@ -117,17 +118,19 @@ def specs_of(columns: Mapping[str, Column]) -> dict[str, ColumnSpec]:
 def live_rows(specs: Mapping[str, ColumnSpec], rows: TableRows) -> Rows:
     """What a version holds of a table, for `TrainingTable.restore`."""
     columns = {name: rows.columns[exact_name(name, spec)] for name, spec in specs.items()}
-    return Rows(rows.keys, columns)
+    return Rows(rows.keys, columns, rows.gone)
 
 
 def _write_shard(
     folder: Folder,
     group: Group,
     name: str,
-    keys: NDArray[np.int64],
+    rows: Rows,
     columns: Mapping[str, NDArray[Any]],
 ) -> Shard:
-    arrays = {"keys": keys, **columns}
+    arrays = {"keys": rows.keys, **columns}
+    if len(rows.gone):
+        arrays["evicted"] = rows.gone
 
     def write(suffix: str) -> ObjectRef:
         array = arrays[suffix]
@@ -138,8 +141,9 @@ def _write_shard(
     return Shard(
         group=group,
         buckets=(0, BUCKETS),
-        rows=len(keys),
+        rows=len(rows.keys),
         keys=objects.pop("keys"),
+        evicted=objects.pop("evicted", None),
         columns=objects,
     )
 

@@ -34,7 +34,7 @@ class KeyIndex:
         Args:
             max_keys: bound on the number of keys; only address space is set aside for them.
         """
-        self._cells = _empty_cells(FIRST_CELLS)
+        self._cells = empty_cells(FIRST_CELLS)
         self._keys = Arena(np.dtype(np.int64), 1, max_keys)
         self._count = 0
 
@@ -49,7 +49,7 @@ class KeyIndex:
     def lookup(self, keys: Keys) -> Ordinals:
         """Ordinals of these keys, int32[n]; -1 where a key is not known."""
         found = np.empty(len(keys), np.int32)
-        _lookup(self._cells, keys, found)
+        find_cells(self._cells, keys, found)
         return found
 
     def insert(self, keys: Keys) -> Ordinals:
@@ -73,7 +73,7 @@ class KeyIndex:
         size = len(self._cells)
         while count > MAX_LOAD * size:
             size *= 2
-        cells = _empty_cells(size)
+        cells = empty_cells(size)
         _fill(cells, self.keys())
         self._cells = cells
 
@@ -86,7 +86,7 @@ class KeyIndex:
             )
 
 
-def _empty_cells(size: int) -> NDArray[np.int64]:
+def empty_cells(size: int) -> NDArray[np.int64]:
     """int64[size, 2]: key and ordinal side by side, one cache line a probe; size a power of 2."""
     cells = np.empty((size, 2), np.int64)
     cells[:, 1] = EMPTY
@@ -94,15 +94,17 @@ def _empty_cells(size: int) -> NDArray[np.int64]:
 
 
 @njit(cache=True, nogil=True, inline="always")
-def _home(key: np.int64, size: int) -> np.int64:
+def home_cell(key: np.int64, size: int) -> np.int64:
+    """Where the search for a key begins among `size` cells."""
     return np.int64(mix(np.uint64(key) + GOLDEN) & np.uint64(size - 1))
 
 
 @njit(cache=True, nogil=True)
-def _lookup(cells: NDArray[np.int64], keys: Keys, found: Ordinals) -> None:
+def find_cells(cells: NDArray[np.int64], keys: Keys, found: Ordinals) -> None:
+    """Write into `found` what the cells of these keys hold, -1 where there is none."""
     size = len(cells)
     for i in range(len(keys)):
-        cell = _home(keys[i], size)
+        cell = home_cell(keys[i], size)
         while cells[cell, 1] != -1 and cells[cell, 0] != keys[i]:
             cell = (cell + 1) & (size - 1)
         found[i] = cells[cell, 1]
@@ -118,7 +120,7 @@ def _insert(
 ) -> int:
     size = len(cells)
     for i in range(len(keys)):
-        cell = _home(keys[i], size)
+        cell = home_cell(keys[i], size)
         while cells[cell, 1] != -1 and cells[cell, 0] != keys[i]:
             cell = (cell + 1) & (size - 1)
         if cells[cell, 1] == -1:
@@ -134,7 +136,7 @@ def _insert(
 def _fill(cells: NDArray[np.int64], keys: Keys) -> None:
     size = len(cells)
     for ordinal in range(len(keys)):
-        cell = _home(keys[ordinal], size)
+        cell = home_cell(keys[ordinal], size)
         while cells[cell, 1] != -1:
             cell = (cell + 1) & (size - 1)
         cells[cell, 0] = keys[ordinal]

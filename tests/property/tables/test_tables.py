@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from numpy.typing import NDArray
 from millstream_api.manifest import Column
 from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
 from millstream_core.tables.index import KeyIndex
+from millstream_core.tables.slots import SlotIndex
 from millstream_core.tables.training import ColumnSpec, Rows, TrainingTable, seal
 from millstream_core.tables.versioned import TableVersion, VersionedTable
 
@@ -51,6 +54,32 @@ def test_index_hands_out_ordinals_like_a_dict(batches: list[list[int]]) -> None:
     assert index.keys().tolist() == list(model)
     asked = np.array([*model, 1234567], np.int64)
     assert index.lookup(asked).tolist() == [*model.values(), -1]
+
+
+@given(st.lists(st.tuples(st.booleans(), st.lists(KEYS, max_size=30)), max_size=20))
+def test_slots_are_those_of_a_dict_that_gives_them_back(
+    steps: list[tuple[bool, list[int]]],
+) -> None:
+    """R1: no key is lost or doubled, no slot has two keys, and free slots are used first."""
+    index, model, most = SlotIndex(), dict[int, int](), 0
+    for inserts, batch in steps:
+        keys = np.array(batch, np.int64)
+        if inserts:
+            slots, new = index.insert(keys)
+            assert {batch[place] for place in new} == set(batch) - model.keys()
+            assert len(new) == len(set(batch) - model.keys())
+            model.update(zip(batch, slots.tolist(), strict=True))
+        else:
+            freed = index.remove(keys)
+            known = {slot for slot in freed.tolist() if slot >= 0}
+            assert known == {model.pop(key) for key in set(batch) & model.keys()}
+        most = max(most, len(model))
+        asked = np.array([*model, 1234567], np.int64)
+        assert index.lookup(asked).tolist() == [*model.values(), -1]
+        assert index.slots().tolist() == sorted(model.values())
+        assert index.keys_at(index.lookup(asked[:-1])).tolist() == list(model)
+        assert len(index) == len(model)
+        assert index.end == most
 
 
 @given(
@@ -115,32 +144,85 @@ def make_table() -> TrainingTable:
     )
 
 
-@given(st.lists(st.tuples(st.sets(KEYS, max_size=10), st.booleans()), max_size=12))
+class Change(NamedTuple):
+    """What training does between two snapshots, or while one uploads."""
+
+    written: set[int]
+    evicted: set[int]
+    is_evicted_first: bool  # so that what is in both has a new row
+
+
+CHANGES = st.builds(Change, st.sets(KEYS, max_size=8), st.sets(KEYS, max_size=8), st.booleans())
+
+
+class Oracle:
+    """A table and the dictionary that it must be like: the number that each row holds."""
+
+    def __init__(self) -> None:
+        self.table = make_table()
+        self.rows: dict[int, int] = {}
+        self._number = 0
+
+    def apply(self, change: Change) -> None:
+        if change.is_evicted_first:
+            self._evict(change.evicted)
+        self._number += 1
+        slots = self.table.admit(np.array(sorted(change.written), np.int64))
+        self.table.values("rows")[slots] = self._number
+        self.table.values("accumulator")[slots] += 1
+        self.table.touch(slots)
+        self.rows |= dict.fromkeys(change.written, self._number)
+        if not change.is_evicted_first:
+            self._evict(change.evicted)
+
+    def _evict(self, keys: set[int]) -> None:
+        slots = self.table.slots(np.array(sorted(keys), np.int64))
+        self.table.evict(slots[slots >= 0])
+        self.rows = {key: row for key, row in self.rows.items() if key not in keys}
+
+
+def same_tables(ours: TrainingTable, theirs: TrainingTable) -> None:
+    mine, others = ours.snapshot(whole=True).rows, theirs.snapshot(whole=True).rows
+    assert mine.keys.tolist() == others.keys.tolist()
+    for column, values in mine.columns.items():
+        assert np.array_equal(values, others.columns[column])
+
+
+@given(st.lists(st.tuples(CHANGES, CHANGES, st.booleans(), st.booleans()), min_size=1, max_size=10))
 def test_published_deltas_add_up_to_the_table_whatever_fails(
-    steps: list[tuple[set[int], bool]],
+    steps: list[tuple[Change, Change, bool, bool]],
 ) -> None:
-    """R5: rows stay in the next delta until a version that holds them is committed."""
-    table, reader = make_table(), make_table()
-    for number, (keys, succeeds) in enumerate(steps):
-        batch = np.array(sorted(keys), np.int64)
-        slots = table.admit(batch)
-        table.values("rows")[slots] += number
-        table.values("accumulator")[slots] += 1
-        table.touch(slots)
-        snapshot = table.snapshot(whole=False)
-        if succeeds:
-            sealed = seal(snapshot)
-            assert snapshot.digest_before == reader.digest
-            reader.restore(snapshot.rows)
-            table.committed(sealed)
-            assert reader.digest == table.digest == sealed.digest_after
-    last = table.snapshot(whole=False)
-    reader.restore(last.rows)
-    mine, theirs = table.snapshot(whole=True), reader.snapshot(whole=True)
-    assert mine.rows.keys.tolist() == theirs.rows.keys.tolist()
-    for column in ("rows", "accumulator"):
-        assert np.array_equal(mine.rows.columns[column], theirs.rows.columns[column])
-    assert seal(mine).digest_after == seal(theirs).digest_after
+    """R5: rows written, admitted and evicted, also during an upload, which fails or not.
+
+    A trainer that restores and a server that applies both end where the table is.
+    """
+    nothing = Change(set(), set(), False)
+    live, reader = Oracle(), make_table()
+    server = VersionedTable({"rows": Column(dtype="float32", width=WIDTH, group="serve")})
+    version, seen = None, set[int]()
+    for before, during, succeeds, whole in [*steps, (nothing, nothing, True, False)]:
+        live.apply(before)
+        sealed = seal(live.table.snapshot(whole=whole))
+        rows = sealed.snapshot.rows
+        assert not set(rows.gone.tolist()) & set(rows.keys.tolist())
+        expected = dict(live.rows)
+        seen |= expected.keys()
+        live.apply(during)
+        if not succeeds:
+            continue
+        assert sealed.snapshot.digest_before == reader.digest
+        reader = make_table() if whole else reader
+        reader.restore(rows)
+        live.table.committed(sealed)
+        assert reader.digest == live.table.digest == sealed.digest_after
+        version = server.load(version, rows.keys, sealed.served, rows.gone, whole=whole)
+        assert version.digest == sealed.digest_after
+        assert content(version, seen) == expected
+        assert version.rows == sealed.snapshot.total == len(expected)
+    last = live.table.snapshot(whole=False).rows
+    reader.restore(last)
+    same_tables(live.table, reader)
+    assert last.keys.tolist() == [], "what is committed is not published again"
 
 
 @given(st.sets(KEYS, min_size=1, max_size=20))

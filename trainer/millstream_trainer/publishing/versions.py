@@ -148,5 +148,6 @@ def version_bytes(manifest: Manifest) -> dict[Group, int]:
     for table in manifest.tables.values():
         for shard in table.shards:
             objects = [shard.keys, *shard.columns.values()]
+            objects += [gone for gone in (shard.evicted, shard.erased) if gone is not None]
             total[shard.group] += sum(obj.bytes for obj in objects)
     return total

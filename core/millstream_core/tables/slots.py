@@ -1,0 +1,175 @@
+"""From 64-bit keys to slots, with removal: an open-addressing hash table for one thread.
+
+A slot that a removed key leaves is the next to be given out, so arrays beside the index need as
+many rows as there ever were keys at one time. Removal shifts the cells behind the hole back
+(Knuth, The Art of Computer Programming, volume 3, section 6.4, algorithm R): no tombstone stays,
+and look-ups are as short after a billion removals as before. Servers, whose readers take no lock,
+use `index`, which shares the layout of the cells.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from millstream_core.tables.arena import Arena
+from millstream_core.tables.index import (
+    EMPTY,
+    FIRST_CELLS,
+    MAX_LOAD,
+    Keys,
+    empty_cells,
+    find_cells,
+    home_cell,
+)
+
+Slots = NDArray[np.int32]
+
+
+class SlotIndex:
+    """int64 keys to int32 slots; any int64 is a valid key."""
+
+    def __init__(self, max_keys: int = 1 << 26) -> None:
+        """Start empty.
+
+        Args:
+            max_keys: bound on the keys at one time; only address space is set aside for them.
+        """
+        self._cells = empty_cells(FIRST_CELLS)
+        self._keys = Arena(np.dtype(np.int64), 1, max_keys)
+        self._in_use = Arena(np.dtype(np.bool_), 1, max_keys)
+        self._free = Arena(np.dtype(np.int32), 1, max_keys)  # a stack of slots below `end`
+        self._count = 0
+        self.end = 0  # all slots in use are below
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the cells and of what is kept by slot."""
+        by_slot = sum(a.values.itemsize for a in (self._keys, self._in_use, self._free))
+        return self._cells.nbytes + self.end * by_slot
+
+    def lookup(self, keys: Keys) -> Slots:
+        """Slots of these keys, int32[n]; -1 where a key is not known."""
+        found = np.empty(len(keys), np.int32)
+        find_cells(self._cells, keys, found)
+        return found
+
+    def slots(self) -> Slots:
+        """All slots in use, ascending, int32[len]."""
+        return np.flatnonzero(self._in_use.values[: self.end, 0]).astype(np.int32)
+
+    def keys_at(self, slots: Slots) -> Keys:
+        """The keys that have these slots, int64[n]."""
+        return np.take(self._keys.values[:, 0], slots)
+
+    def insert(self, keys: Keys) -> tuple[Slots, NDArray[np.int64]]:
+        """Give unknown ones of these keys a slot.
+
+        Returns:
+            (slots of all of them, int32[n]; places in `keys` of those that are new, int64[m]).
+
+        Raises:
+            MemoryError: more keys than the index was made for; nothing has changed.
+        """
+        if self._count + len(keys) > min(MAX_LOAD * len(self._cells), len(self._keys.values)):
+            # Ask what is really new before growing: a batch mostly repeats known keys.
+            self._make_room(self._count + len(np.unique(keys[self.lookup(keys) < 0])))
+        slots, new = np.empty(len(keys), np.int32), np.empty(len(keys), np.int64)
+        free = self.end - self._count
+        added = _insert(self._cells, keys, self._free.values, free, self.end, slots, new)
+        new = new[:added]
+        self._keys.values[slots[new], 0] = keys[new]
+        self._in_use.values[slots[new], 0] = True
+        self._count += added
+        self.end += max(0, added - free)
+        return slots, new
+
+    def remove(self, keys: Keys) -> Slots:
+        """Take the slots of these keys back, int32[n]; -1 where a key is not known."""
+        slots = np.empty(len(keys), np.int32)
+        _remove(self._cells, keys, slots)
+        freed = slots[slots >= 0]
+        self._in_use.values[freed, 0] = False
+        free = self.end - self._count
+        self._free.values[free : free + len(freed), 0] = freed
+        self._count -= len(freed)
+        return slots
+
+    def _make_room(self, count: int) -> None:
+        if count > len(self._keys.values):
+            raise MemoryError(
+                f"the table is made for {len(self._keys.values)} keys and would get {count}: "
+                "evict rows sooner or raise its max_rows"
+            )
+        size = len(self._cells)
+        while count > MAX_LOAD * size:
+            size *= 2
+        if size > len(self._cells):
+            cells = empty_cells(size)
+            _move(self._cells, cells)
+            self._cells = cells
+
+
+@njit(cache=True, nogil=True)
+def _insert(
+    cells: NDArray[np.int64],
+    keys: Keys,
+    free: NDArray[np.int32],
+    free_count: int,
+    end: int,
+    slots: Slots,
+    new: NDArray[np.int64],
+) -> int:
+    size, added = len(cells), 0
+    for i in range(len(keys)):
+        cell = home_cell(keys[i], size)
+        while cells[cell, 1] != EMPTY and cells[cell, 0] != keys[i]:
+            cell = (cell + 1) & (size - 1)
+        if cells[cell, 1] == EMPTY:
+            cells[cell, 0] = keys[i]
+            if added < free_count:
+                cells[cell, 1] = free[free_count - 1 - added, 0]
+            else:
+                cells[cell, 1] = end + added - free_count
+            new[added] = i
+            added += 1
+        slots[i] = cells[cell, 1]
+    return added
+
+
+@njit(cache=True, nogil=True)
+def _remove(cells: NDArray[np.int64], keys: Keys, slots: Slots) -> None:
+    last = len(cells) - 1
+    for i in range(len(keys)):
+        hole = home_cell(keys[i], len(cells))
+        while cells[hole, 1] != EMPTY and cells[hole, 0] != keys[i]:
+            hole = (hole + 1) & last
+        slots[i] = cells[hole, 1]
+        if slots[i] < 0:
+            continue
+        cell = (hole + 1) & last
+        while cells[cell, 1] != EMPTY:
+            # A cell may move into the hole unless that is before the cell's home.
+            home = home_cell(cells[cell, 0], len(cells))
+            if ((cell - home) & last) >= ((cell - hole) & last):
+                cells[hole, 0] = cells[cell, 0]
+                cells[hole, 1] = cells[cell, 1]
+                hole = cell
+            cell = (cell + 1) & last
+        cells[hole, 1] = EMPTY
+
+
+@njit(cache=True, nogil=True)
+def _move(before: NDArray[np.int64], after: NDArray[np.int64]) -> None:
+    size = len(after)
+    for i in range(len(before)):
+        if before[i, 1] != EMPTY:
+            cell = home_cell(before[i, 0], size)
+            while after[cell, 1] != EMPTY:
+                cell = (cell + 1) & (size - 1)
+            after[cell, 0] = before[i, 0]
+            after[cell, 1] = before[i, 1]

@@ -141,6 +141,7 @@ class Manifest(Wire):
     transform: Sha256
     dense: dict[Group, ObjectRef]  # safetensors
     tables: dict[str, Table]
+    admission: dict[str, Table] = {}  # what training remembers of keys without a row, by filter
     validation: Validation
     erasure_seq: int = 0
     producer: str  # build that wrote it

@@ -17,6 +17,7 @@ import torch
 from torch.nn import functional
 
 from millstream_core.features import PAD
+from millstream_core.tables.usage import Moment, Uses
 from millstream_trainer.models.din import Inputs
 from millstream_trainer.models.histories import read_and_extend
 from millstream_trainer.models.rowwise_adagrad import update_rows
@@ -24,7 +25,6 @@ from millstream_trainer.models.rowwise_adagrad import update_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from millstream_core.tables.training import TrainingTable
     from millstream_trainer.model import LiveModel
     from millstream_trainer.sources.decoding import EventBatch
 
@@ -62,7 +62,8 @@ class Learner:
         Raises:
             Diverged: a logit is not finite; the model is as it was but for the histories.
         """
-        histories = self._histories(batch)
+        moment = self._moment(batch)
+        histories = self._histories(batch, moment)
         users = self._gather("user", batch.user)
         items = self._gather("item", np.concatenate([batch.item, histories.ravel()]))
         logits = self._model.network(self._inputs(batch, histories, users, items))
@@ -77,18 +78,30 @@ class Learner:
         torch.autograd.backward(loss)
         self._model.optimizer.step()
         self._model.optimizer.zero_grad(set_to_none=True)
-        self._update("user", users)
-        new_items = self._update("item", items)
+        self._update("user", users, batch.time, moment)
+        # Items are used by their own events and by those that see them in a history.
+        times = np.concatenate([batch.time, np.repeat(batch.time, histories.shape[1])])
+        new_items = self._update("item", items, times, moment)
         self._model.candidates.observe(batch, new_items)
-        self._model.step += 1
+        self._model.step = moment.step
+        self._model.clock = moment.now
         self._model.events += len(batch)
+        for life in self._model.lives.values():
+            life.sweep(moment)
         return scores
 
-    def _histories(self, batch: EventBatch) -> NDArray[np.int64]:
+    def _moment(self, batch: EventBatch) -> Moment:
+        # The median: one event with a wrong date must not make every row look old.
+        now = max(self._model.clock, float(np.median(batch.time)))
+        return Moment(self._model.step + 1, now)
+
+    def _histories(self, batch: EventBatch, moment: Moment) -> NDArray[np.int64]:
         """What each event sees, int64[B, L]; the clicks of the batch are appended."""
-        table = self._model.tables["history"]
-        clickers = batch.user[batch.label > 0]
-        table.touch(table.admit(clickers))
+        table, life = self._model.tables["history"], self._model.lives["history"]
+        is_click = batch.label > 0
+        clickers, index = np.unique(batch.user[is_click], return_inverse=True)
+        uses = Uses.of(clickers, index, batch.time[is_click])
+        life.trained(life.admit(uses, moment), uses, moment)
         values = table.values("items")
         seen = np.empty((len(batch), values.shape[1]), np.int64)
         read_and_extend(values, table.slots(batch.user), batch.item, batch.label, seen)
@@ -124,16 +137,25 @@ class Learner:
             is_history=tensor(histories != PAD),
         )
 
-    def _update(self, name: str, gathered: _Gathered) -> NDArray[np.int64]:
-        """Row-wise Adagrad on the rows of a table; returns the keys that had no row before."""
-        table: TrainingTable = self._model.tables[name]
+    def _update(
+        self, name: str, gathered: _Gathered, times: NDArray[np.float64], moment: Moment
+    ) -> NDArray[np.int64]:
+        """Row-wise Adagrad on the rows of a table; returns the keys that have one only now.
+
+        Args:
+            name: of the table.
+            gathered: its rows, with gradients.
+            times: float64[m], the event time of every use.
+            moment: of the step.
+        """
+        table, life = self._model.tables[name], self._model.lives[name]
         # PAD is the smallest key of all, so it can only stand first.
         first = 1 if len(gathered.keys) and gathered.keys[0] == PAD else 0
-        keys = gathered.keys[first:]
+        uses = Uses.of(gathered.keys, gathered.index, times).at(np.s_[first:])
         assert gathered.leaf.grad is not None
         gradients = gathered.leaf.grad.cpu().numpy()[first:]
-        is_new = table.slots(keys) < 0
-        slots = table.admit(keys)
+        is_unknown = table.slots(uses.keys) < 0
+        slots = life.admit(uses, moment)
         update_rows(table.values("rows"), table.values("accumulator"), slots, gradients, self._rate)
-        table.touch(slots)
-        return keys[is_new]
+        life.trained(slots, uses, moment)
+        return uses.keys[is_unknown & (slots >= 0)]

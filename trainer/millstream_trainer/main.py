@@ -98,7 +98,9 @@ def build_trainer(
     store = ModelStore(objects, settings.store.prefix, settings.model)
     transfers = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="transfer")
     design = Design.of(settings)
-    restorer = Restorer(store, transfers, design, settings.dense_learning_rate, device)
+    restorer = Restorer(
+        store, transfers, design, settings.dense_learning_rate, device, settings.tables
+    )
     link = StoreLink(
         Writer(store, transfers, design, settings.model, worker, token, _producer()),
         restorer,

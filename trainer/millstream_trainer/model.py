@@ -16,8 +16,11 @@ import orjson
 import torch
 
 from millstream_api.manifest import Architecture
+from millstream_api.tables import AdmissionSpec, TablesSpec
 from millstream_core.features import PAD, Transform
+from millstream_core.tables.lifecycle import Lifecycle
 from millstream_core.tables.training import ColumnSpec, TrainingTable
+from millstream_core.tables.usage import USAGE, USAGE_COLUMN
 from millstream_trainer.candidates import Candidates
 from millstream_trainer.models.din import DIN
 
@@ -27,9 +30,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.settings import TrainerSettings
+    from millstream_core.tables.admission import Memory
 
 ATTENTION: Final = (64, 32)
 HEAD: Final = (128, 64)
+_NO_RULES: Final = TablesSpec()
 ROW_SPREAD: Final = 0.05  # new rows are drawn from (-ROW_SPREAD, ROW_SPREAD)
 
 
@@ -66,11 +71,16 @@ class Design:
                 uniform=ROW_SPREAD,
             ),
             "accumulator": ColumnSpec(dtype="float32", width=1),
+            USAGE: USAGE_COLUMN,
         }
         history = ColumnSpec(
             dtype="int64", width=self.architecture.history_length, serve="int64", fill=PAD
         )
-        return {"user": rows, "item": rows, "history": {"items": history}}
+        return {
+            "user": rows,
+            "item": rows,
+            "history": {"items": history, USAGE: USAGE_COLUMN},
+        }
 
     def lineage(self) -> str:
         """12 hex digits that name all versions of this design."""
@@ -96,24 +106,47 @@ class LiveModel:
     network: DIN
     optimizer: torch.optim.Adam
     candidates: Candidates
+    lives: dict[str, Lifecycle]  # of the tables
     step: int = 0
+    clock: float = 0.0  # event time, Unix seconds; never goes back
     events: int = 0  # learned since the beginning of the lineage
     positions: dict[str, int] = field(default_factory=dict)  # next record, by partition
 
     @classmethod
-    def fresh(cls, design: Design, dense_learning_rate: float, device: torch.device) -> LiveModel:
+    def fresh(
+        cls,
+        design: Design,
+        dense_learning_rate: float,
+        device: torch.device,
+        rules: TablesSpec = _NO_RULES,
+    ) -> LiveModel:
         """A model that has learned nothing; equal designs begin with equal bits."""
         network = DIN(design.architecture, design.seed).to(device)
+        tables = {
+            name: TrainingTable(columns, seed=design.seed)
+            for name, columns in design.tables().items()
+        }
+        user, item, history = rules.user, rules.item, rules.history
         return cls(
             design,
-            {
-                name: TrainingTable(columns, seed=design.seed)
-                for name, columns in design.tables().items()
-            },
+            tables,
             network,
             torch.optim.Adam(network.parameters(), lr=dense_learning_rate, fused=True),
             Candidates(),
+            {
+                "user": Lifecycle(tables["user"], user.admission, user.eviction),
+                "item": Lifecycle(tables["item"], item.admission, item.eviction),
+                "history": Lifecycle(tables["history"], AdmissionSpec(), history.eviction),
+            },
         )
+
+    def admission_memory(self) -> dict[str, Memory]:
+        """What is remembered of keys without a row, by its name in a version."""
+        return {
+            f"{table}.{name}": memory
+            for table, life in self.lives.items()
+            for name, memory in life.admission.memory.items()
+        }
 
     def serve_tensors(self) -> dict[str, NDArray[Any]]:
         """The dense file that servers read, copied."""
@@ -124,7 +157,10 @@ class LiveModel:
 
     def train_tensors(self) -> dict[str, NDArray[Any]]:
         """The dense file that only a restart reads, copied."""
-        tensors = self.candidates.state() | {"events": np.array([self.events])}
+        tensors = self.candidates.state() | {
+            "events": np.array([self.events]),
+            "clock": np.array([self.clock]),
+        }
         for name, parameter in self.network.named_parameters():
             for slot, value in self.optimizer.state[parameter].items():
                 tensors[f"adam.{name}.{slot}"] = np.array(value.cpu().numpy())
@@ -141,6 +177,9 @@ class LiveModel:
         self.network.load(serve)
         self.candidates.restore(train)
         self.events = int(train["events"][0])
+        self.clock = float(train["clock"][0])
+        for life in self.lives.values():
+            life.admission.resume(self.clock)
         for name, parameter in self.network.named_parameters():
             prefix = f"adam.{name}."
             slots = {

@@ -30,7 +30,7 @@ class Departed:
     @property
     def bytes(self) -> int:
         """Memory of all of it."""
-        return self._index.bytes + self._index.end * self._hashes.values[0].nbytes
+        return self._index.bytes + self._index.end * int(self._hashes.values[0].nbytes)
 
     def add(self, keys: Keys, hashes: Hashes) -> None:
         """Remember keys that leave; int64[n] and uint64[n, 2]."""

@@ -25,7 +25,6 @@ from millstream_core.tables.departed import Departed
 from millstream_core.tables.digest import EMPTY_STATE, Hashes, combined, row_hashes
 from millstream_core.tables.encoding import encode
 from millstream_core.tables.hashing import GOLDEN, mix
-from millstream_core.tables.index import Keys
 from millstream_core.tables.slots import SlotIndex, Slots
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Dtype
+    from millstream_core.tables.index import Keys
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,7 +118,7 @@ class TrainingTable:
     def bytes(self) -> int:
         """Memory of rows, of what is kept beside them, and of the index."""
         arenas = [*self._values.values(), self._hashes, self._written]
-        row = sum(arena.values[0].nbytes for arena in arenas)
+        row = sum(int(arena.values[0].nbytes) for arena in arenas)
         return self._index.end * row + self._index.bytes + self._departed.bytes
 
     def values(self, column: str) -> NDArray[Any]:

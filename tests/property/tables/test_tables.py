@@ -196,7 +196,7 @@ def test_published_deltas_add_up_to_the_table_whatever_fails(
 
     A trainer that restores and a server that applies both end where the table is.
     """
-    nothing = Change(set(), set(), False)
+    nothing = Change(set(), set(), is_evicted_first=False)
     live, reader = Oracle(), make_table()
     server = VersionedTable({"rows": Column(dtype="float32", width=WIDTH, group="serve")})
     version, seen = None, set[int]()

@@ -215,6 +215,8 @@ class StoreLink:
         assert self._standing is not None
         for name, table in model.tables.items():
             table.committed(sealed.tables[name])
+        for name, memory in model.admission_memory().items():
+            memory.committed(sealed.admission[name])
         self._stand(self._standing.after(manifest, manifest.ref()), sealed.snapshot.events)
         self._instruments.observe_version(manifest)
 

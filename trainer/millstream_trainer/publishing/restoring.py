@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from millstream_api.names import CHANNEL_STABLE
-from millstream_core.checkpoint import live_rows, read_dense, read_table
+from millstream_core.checkpoint import live_rows, read_dense, read_table, specs_of
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
@@ -22,8 +23,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from millstream_api.manifest import Manifest, VersionRef
+    from millstream_api.manifest import Manifest, Table, VersionRef
+    from millstream_api.tables import TablesSpec
     from millstream_core.store import ModelStore
+    from millstream_core.tables.admission import Memory
     from millstream_trainer.model import Design
 
 log = logging.getLogger(__name__)
@@ -40,10 +43,11 @@ class Restorer:
     design: Design
     dense_learning_rate: float
     device: torch.device
+    rules: TablesSpec
 
     def fresh_model(self) -> LiveModel:
         """Live state that has learned nothing."""
-        return LiveModel.fresh(self.design, self.dense_learning_rate, self.device)
+        return LiveModel.fresh(self.design, self.dense_learning_rate, self.device, self.rules)
 
 
 def quarantined(store: ModelStore) -> tuple[str, ...]:
@@ -111,11 +115,13 @@ def _line(store: ModelStore, ref: VersionRef) -> Line:
 def _build(restorer: Restorer, line: Line) -> LiveModel:
     manifest = line[0][1]
     model = restorer.fresh_model()
-    for link in reversed([link for _, link in line[: manifest.chain.length + 1]]):
+    links = [link for _, link in line[: manifest.chain.length + 1]]
+    for link in reversed(links):
         for name, table in link.tables.items():
-            rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
-            live = model.tables[name]
-            live.restore(live_rows(live.columns, rows))
+            _read_into(model.tables[name], restorer, link, table)
+    for name, memory in model.admission_memory().items():
+        for link in reversed(_remembering(links, name)):
+            _read_into(memory, restorer, link, link.admission[name])
     for name, table in manifest.tables.items():
         if model.tables[name].digest != table.digest_after:
             raise IntegrityError(
@@ -135,3 +141,17 @@ def _build(restorer: Restorer, line: Line) -> LiveModel:
     model.step = manifest.step
     model.positions = dict(manifest.positions)
     return model
+
+
+def _remembering(links: list[Manifest], name: str) -> list[Manifest]:
+    """The newest of these versions that hold this memory, as they come: newest first.
+
+    One without it was written while another way of admission was asked for; whatever is
+    remembered in the next ones began anew.
+    """
+    return list(takewhile(lambda link: name in link.admission, links))
+
+
+def _read_into(memory: Memory, restorer: Restorer, link: Manifest, table: Table) -> None:
+    rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
+    memory.restore(live_rows(specs_of(table.columns), rows))

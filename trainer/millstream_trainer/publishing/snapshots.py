@@ -24,6 +24,7 @@ class Snapshot:
     number: int  # of this process; names the folder of its data
     is_base: bool
     tables: dict[str, TableSnapshot]
+    admission: dict[str, TableSnapshot]
     serve: dict[str, NDArray[Any]]
     train: dict[str, NDArray[Any]]
     step: int
@@ -52,6 +53,10 @@ def take_snapshot(
         number=number,
         is_base=is_base,
         tables={name: table.snapshot(whole=is_base) for name, table in model.tables.items()},
+        admission={
+            name: memory.snapshot(whole=is_base)
+            for name, memory in model.admission_memory().items()
+        },
         serve=model.serve_tensors(),
         train=model.train_tensors(),
         step=model.step,
@@ -69,11 +74,16 @@ class SealedSnapshot:
 
     snapshot: Snapshot
     tables: dict[str, SealedTable]
+    admission: dict[str, SealedTable]
 
     @classmethod
     def of(cls, snapshot: Snapshot) -> SealedSnapshot:
         """Seal every table."""
-        return cls(snapshot, {name: seal(table) for name, table in snapshot.tables.items()})
+        return cls(
+            snapshot,
+            {name: seal(table) for name, table in snapshot.tables.items()},
+            {name: seal(memory) for name, memory in snapshot.admission.items()},
+        )
 
 
 def joined(first: Watermark | None, second: Watermark | None) -> Watermark | None:

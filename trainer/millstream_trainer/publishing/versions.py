@@ -135,6 +135,9 @@ def _write_data(
         transform=writer.design.transform.fingerprint(),
         dense=dense,
         tables=tables,
+        admission={
+            name: write_table(folder, name, memory) for name, memory in sealed.admission.items()
+        },
         validation=snapshot.validation,
         producer=writer.producer,
     )
@@ -145,7 +148,7 @@ def _write_data(
 def version_bytes(manifest: Manifest) -> dict[Group, int]:
     """Bytes of a version's own objects by group."""
     total = {group: obj.bytes for group, obj in manifest.dense.items()}
-    for table in manifest.tables.values():
+    for table in (*manifest.tables.values(), *manifest.admission.values()):
         for shard in table.shards:
             objects = [shard.keys, *shard.columns.values()]
             objects += [gone for gone in (shard.evicted, shard.erased) if gone is not None]

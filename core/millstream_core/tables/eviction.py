@@ -1,0 +1,99 @@
+"""Which rows of a training table have to go, as its EvictionSpec says.
+
+Everything asked here is part of a version, so a trainer that was restored decides as one that was
+never stopped. Ties are broken by key.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numba import njit
+
+from millstream_core.features import PAD
+from millstream_core.tables.usage import FREQUENCY, STEP, TIME, USAGE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from millstream_api.tables import EvictionSpec
+    from millstream_core.tables.index import Keys
+    from millstream_core.tables.slots import Slots
+    from millstream_core.tables.training import TrainingTable
+
+# Beyond what is too much, this share of the capacity goes too. To find the least of a million
+# frequencies takes as long as training hundreds of keys, so it is not done for one row.
+SLACK: Final = 64
+
+
+def condemned(
+    table: TrainingTable, rules: EvictionSpec, now: float, *, since_step: int
+) -> dict[str, Slots]:
+    """The rows to evict, by the rule that names each first: ttl, l2, lfu.
+
+    Args:
+        table: has a column `usage`, and `rows` where there is a rule about norms.
+        rules: of the table.
+        now: event time, Unix seconds.
+        since_step: rows that were last written before were already looked at by norm.
+    """
+    slots = table.all_slots()
+    # The row that unknown keys share is nobody's to lose.
+    slots = slots[table.keys_at(slots) != PAD]
+    usage = table.values(USAGE)
+    verdicts = {}
+    if rules.ttl is not None:
+        goes = np.floor(now) - usage[slots, TIME] > rules.ttl.seconds
+        verdicts["ttl"], slots = slots[goes], slots[~goes]
+    if rules.l2 is not None:
+        goes = np.zeros(len(slots), np.bool_)
+        _find_small(table.values("rows"), slots, usage, since_step, rules.l2.threshold, goes)
+        verdicts["l2"], slots = slots[goes], slots[~goes]
+    left = len(table) - sum(map(len, verdicts.values()))
+    if rules.lfu is not None and left > rules.lfu.capacity:
+        ranks = _ranks(usage, slots, rules.lfu.half_life_seconds)
+        count = left - rules.lfu.capacity + rules.lfu.capacity // SLACK
+        verdicts["lfu"] = slots[_least(ranks, table.keys_at(slots), count)]
+    return verdicts
+
+
+def _ranks(
+    usage: NDArray[np.uint32], slots: Slots, half_life_seconds: float | None
+) -> NDArray[np.float64]:
+    """What orders rows as their frequencies at any one time do, float64[n].
+
+    A frequency f noted at time t is f · 2^((t − now) / half-life) by now. The logarithm of that
+    to the base 2 differs from the rank by the same for all rows.
+    """
+    ranks: NDArray[np.float64] = np.maximum(usage[slots, FREQUENCY], 1).astype(np.float64)
+    if half_life_seconds is not None:
+        ranks = np.log2(ranks) + usage[slots, TIME] / half_life_seconds
+    return ranks
+
+
+def _least(ranks: NDArray[np.float64], keys: Keys, count: int) -> NDArray[np.int64]:
+    """Places of the `count` least ranks; among equal ones the smallest keys."""
+    bound = np.partition(ranks, count - 1)[count - 1]
+    below, ties = np.flatnonzero(ranks < bound), np.flatnonzero(ranks == bound)
+    ties = ties[np.argsort(keys[ties])]
+    return np.concatenate([below, ties[: count - len(below)]])
+
+
+@njit(cache=True, nogil=True)
+def _find_small(
+    rows: NDArray[np.float32],
+    slots: NDArray[np.int32],
+    usage: NDArray[np.uint32],
+    since_step: int,
+    threshold: float,
+    found: NDArray[np.bool_],
+) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if usage[slot, STEP] < since_step:
+            continue
+        total = 0.0
+        for j in range(rows.shape[1]):
+            total += np.float64(rows[slot, j]) * np.float64(rows[slot, j])
+        found[i] = total < threshold * threshold

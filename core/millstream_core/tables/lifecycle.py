@@ -1,0 +1,84 @@
+"""The life of one table's rows: who gets one, how its use is noted, and who loses it.
+
+    look-ups of a step ──► admit ──► optimizer ──► trained ──► sweep, every SWEEP_STEPS steps
+                             │                                   │
+                             └─ waits, counted                   └─ tombstones of the next delta
+
+Sweeps go by the number of the step, not by versions or clocks: so the state follows from the
+stream alone, and a replay after a crash arrives at the same rows whenever versions were taken.
+Between two sweeps only a table above its capacity is swept, so that it never is after a step.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from millstream_core.tables.admission import admission_of
+from millstream_core.tables.eviction import condemned
+from millstream_core.tables.usage import USAGE, note_uses
+
+if TYPE_CHECKING:
+    from millstream_api.tables import AdmissionSpec, EvictionSpec
+    from millstream_core.tables.slots import Slots
+    from millstream_core.tables.training import TrainingTable
+    from millstream_core.tables.usage import Moment, Uses
+
+# A sweep reads 12 bytes a row: about a millisecond for a million rows, every 16th step.
+SWEEP_STEPS: Final = 16
+
+
+class Lifecycle:
+    """Applies the rules of one table; one thread uses it."""
+
+    def __init__(
+        self, table: TrainingTable, admission: AdmissionSpec, eviction: EvictionSpec
+    ) -> None:
+        """Start to apply them.
+
+        Args:
+            table: has a column `usage`.
+            admission: who gets a row.
+            eviction: who loses it.
+        """
+        self.table = table
+        self.admission = admission_of(admission, table.seed, eviction.ttl)
+        self._eviction = eviction
+        self._half_life = eviction.lfu.half_life_seconds if eviction.lfu else None
+        self._capacity = eviction.lfu.capacity if eviction.lfu else None
+        self._swept_at = 0  # the first sweep of a process looks at all rows
+        self.admitted = 0  # rows since the beginning of the process
+        self.turned_away = 0  # occurrences of keys that have to wait
+        self.evicted: Counter[str] = Counter()  # rows by rule
+
+    def admit(self, uses: Uses, moment: Moment) -> Slots:
+        """Where the rows of these keys are, int32[n]; -1 where a key has to wait for one."""
+        slots = self.table.slots(uses.keys)
+        unknown = np.flatnonzero(slots < 0)
+        if len(unknown):
+            asking = uses.at(unknown)
+            is_admitted = self.admission.admits(asking, moment)
+            slots[unknown[is_admitted]] = self.table.admit(asking.keys[is_admitted])
+            self.admitted += int(np.count_nonzero(is_admitted))
+            self.turned_away += int(asking.counts[~is_admitted].sum())
+        return slots
+
+    def trained(self, slots: Slots, uses: Uses, moment: Moment) -> None:
+        """Note that the optimizer wrote the rows of these keys; negative slots have none."""
+        note_uses(self.table.values(USAGE), slots, uses, moment.step, self._half_life)
+        self.table.touch(slots[slots >= 0])
+
+    def sweep(self, moment: Moment) -> None:
+        """Evict what has to go after this step, if it is time to look."""
+        is_above = self._capacity is not None and len(self.table) > self._capacity
+        if not is_above and moment.step % SWEEP_STEPS:
+            return
+        for rule, slots in condemned(
+            self.table, self._eviction, moment.now, since_step=self._swept_at
+        ).items():
+            self.table.evict(slots)
+            self.evicted[rule] += len(slots)
+        self.admission.sweep(moment)
+        self._swept_at = moment.step

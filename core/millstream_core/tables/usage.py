@@ -1,0 +1,117 @@
+"""How often, and when last, each row was trained: what eviction goes by.
+
+A table that keeps account has the column `usage`, uint32[n, 3] by row: FREQUENCY, STEP, TIME. Only
+training writes it, and only for rows that the optimizer wrote; scoring reads a table without a
+trace. All of it follows from the stream, so a replay arrives at the same account.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from numba import njit
+
+from millstream_core.tables.training import ColumnSpec
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from millstream_core.tables.index import Keys
+    from millstream_core.tables.slots import Slots
+
+USAGE: Final = "usage"
+USAGE_COLUMN: Final = ColumnSpec(dtype="uint32", width=3)
+FREQUENCY: Final = 0  # occurrences in units of 1 / ONE, halved by time where so configured
+STEP: Final = 1  # number of the last step that wrote the row
+TIME: Final = 2  # latest event time, in whole Unix seconds
+ONE: Final = 256
+_MOST: Final = 2**32 - 1  # 16.7 million occurrences; no table tells larger frequencies apart
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where training stands: the number of the step under way and the clock of the stream."""
+
+    step: int
+    now: float  # Unix seconds of event time; never goes back
+
+
+@dataclass(frozen=True)
+class Uses:
+    """What a step looks up in one table."""
+
+    keys: Keys  # int64[n], distinct, ascending
+    counts: NDArray[np.int64]  # [n] occurrences
+    times: NDArray[np.float64]  # [n] latest event time, Unix seconds
+
+    @classmethod
+    def of(cls, keys: Keys, index: NDArray[np.int64], times: NDArray[np.float64]) -> Uses:
+        """Count occurrences.
+
+        Args:
+            keys: int64[n], distinct, ascending.
+            index: int64[m], into keys, one for each occurrence.
+            times: float64[m], Unix seconds.
+        """
+        uses = cls(keys, np.zeros(len(keys), np.int64), np.zeros(len(keys)))
+        _count(index, times, uses.counts, uses.times)
+        return uses
+
+    def at(self, places: NDArray[np.int64] | slice) -> Uses:
+        """Those of these keys alone."""
+        return Uses(self.keys[places], self.counts[places], self.times[places])
+
+
+def note_uses(
+    usage: NDArray[np.uint32],
+    slots: Slots,
+    uses: Uses,
+    step: int,
+    half_life_seconds: float | None,
+) -> None:
+    """Enter a step into the account.
+
+    Args:
+        usage: uint32[max_rows, 3], changed in place.
+        slots: int32[n], the rows of `uses`; each at most once, negative ones are passed over.
+        uses: of the step.
+        step: its number.
+        half_life_seconds: event time in which a frequency halves; None: never.
+    """
+    _note(usage, slots, uses.counts, uses.times, step, half_life_seconds or np.inf)
+
+
+@njit(cache=True, nogil=True)
+def _count(
+    index: NDArray[np.int64],
+    times: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    latest: NDArray[np.float64],
+) -> None:
+    for i in range(len(index)):
+        counts[index[i]] += 1
+        latest[index[i]] = max(latest[index[i]], times[i])
+
+
+@njit(cache=True, nogil=True)
+def _note(
+    usage: NDArray[np.uint32],
+    slots: NDArray[np.int32],
+    counts: NDArray[np.int64],
+    times: NDArray[np.float64],
+    step: int,
+    half_life: float,
+) -> None:
+    for i in range(len(slots)):
+        slot = slots[i]
+        if slot < 0:
+            continue
+        then, time = float(usage[slot, TIME]), np.floor(times[i])
+        latest = max(then, time)
+        frequency = usage[slot, FREQUENCY] * 2.0 ** ((then - latest) / half_life)
+        frequency += ONE * counts[i] * 2.0 ** ((time - latest) / half_life)
+        usage[slot, FREQUENCY] = min(np.rint(frequency), float(_MOST))
+        usage[slot, STEP] = step
+        usage[slot, TIME] = latest

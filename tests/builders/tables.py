@@ -1,0 +1,63 @@
+"""Training tables that keep account, and look-ups of a step, for tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from millstream_api.tables import AdmissionSpec, EvictionSpec
+from millstream_core.tables.lifecycle import Lifecycle
+from millstream_core.tables.training import ColumnSpec, TrainingTable
+from millstream_core.tables.usage import USAGE, USAGE_COLUMN, Moment, Uses
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+T0 = 1_700_000_000.0
+COLUMNS = {
+    "rows": ColumnSpec(dtype="float32", width=4, serve="float32", uniform=0.5),
+    "accumulator": ColumnSpec(dtype="float32", width=1),
+    USAGE: USAGE_COLUMN,
+}
+
+
+def make_life(
+    admission: Mapping[str, object] | None = None,
+    eviction: Mapping[str, object] | None = None,
+    *,
+    max_rows: int = 1 << 16,
+) -> Lifecycle:
+    """A table with rules as a custom resource writes them, for example {"ttl": {"seconds": 5}}."""
+    return Lifecycle(
+        TrainingTable(COLUMNS, seed=7, max_rows=max_rows),
+        AdmissionSpec.model_validate(admission or {}),
+        EvictionSpec.model_validate(eviction or {}),
+    )
+
+
+def make_uses(occurrences: Iterable[int], time: float = T0) -> Uses:
+    """Look-ups of these keys, one for each mention, all at one event time."""
+    mentions = np.array(list(occurrences), np.int64)
+    keys, index = np.unique(mentions, return_inverse=True)
+    return Uses.of(keys, index, np.full(len(mentions), time))
+
+
+def train(life: Lifecycle, occurrences: Iterable[int], step: int, time: float = T0) -> list[int]:
+    """One step on these keys, without a sweep; returns those that have a row after it."""
+    uses, moment = make_uses(occurrences, time), Moment(step, time)
+    slots = life.admit(uses, moment)
+    life.table.values("accumulator")[slots[slots >= 0]] += 1
+    life.trained(slots, uses, moment)
+    known: list[int] = uses.keys[slots >= 0].tolist()
+    return known
+
+
+def sweep(life: Lifecycle, step: int, time: float = T0) -> None:
+    """The end of a step at this time."""
+    life.sweep(Moment(step, time))
+
+
+def keys_of(life: Lifecycle) -> list[int]:
+    """The keys that have a row, ascending."""
+    return sorted(life.table.keys_at(life.table.all_slots()).tolist())

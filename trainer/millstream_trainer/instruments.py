@@ -12,6 +12,7 @@ from millstream_trainer.publishing.versions import version_bytes
 if TYPE_CHECKING:
     from millstream_api.manifest import Manifest
     from millstream_api.reports import Progress
+    from millstream_core.tables.lifecycle import Lifecycle
 
 _STALLS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
@@ -40,6 +41,20 @@ class Instruments:
         self.auc = gauge(f"{prefix}auc", "Progressive validation: AUC.")
         self.log_loss = gauge(f"{prefix}log_loss", "Progressive validation: log-loss.")
         self.rows = gauge(f"{prefix}table_rows", "Rows alive, by table.", ["table"])
+        self.table_bytes = gauge(
+            f"{prefix}table_bytes", "Memory of rows and of keys that wait for one.", ["table"]
+        )
+        self.admitted = counter(f"{prefix}rows_admitted", "Rows begun, by table.", ["table"])
+        self.evicted = counter(
+            f"{prefix}rows_evicted",
+            "Rows that had to go, by table and by rule: ttl, lfu or l2.",
+            ["table", "rule"],
+        )
+        self.turned_away = counter(
+            f"{prefix}occurrences_waiting",
+            "Occurrences in training of keys that admission lets wait for a row, by table.",
+            ["table"],
+        )
         self.store_ok = gauge(f"{prefix}store_ok", "1: the model store does its part.")
         self.rewinds = counter(
             f"{prefix}rewinds", "Times the model went back because of a quarantine."
@@ -72,6 +87,15 @@ class Instruments:
         self.published.labels(manifest.kind).inc()
         for group, size in version_bytes(manifest).items():
             self.checkpoint_bytes.labels(manifest.kind, group).set(size)
+
+    def observe_life(self, table: str, life: Lifecycle) -> None:
+        """Note what has become of a table's rows since the last time."""
+        changes = life.take_changes()
+        self.admitted.labels(table).inc(changes.admitted)
+        self.turned_away.labels(table).inc(changes.turned_away)
+        for rule, rows in changes.evicted.items():
+            self.evicted.labels(table, rule).inc(rows)
+        self.table_bytes.labels(table).set(life.bytes)
 
     def observe_progress(self, progress: Progress) -> None:
         """Show the same figures as the progress report."""

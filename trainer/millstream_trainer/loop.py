@@ -210,4 +210,6 @@ class Trainer:
             store=self._link.health,
         )
         self._instruments.observe_progress(progress)
+        for name, life in self.model.lives.items():
+            self._instruments.observe_life(name, life)
         self._report_to(progress)

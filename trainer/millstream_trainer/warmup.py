@@ -5,11 +5,15 @@ Run when the image is built, so that a pod finds its kernels compiled (millstrea
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
-from millstream_core.tables.training import Rows, seal
+from millstream_api.tables import TablesSpec
+from millstream_core.tables.lifecycle import SWEEP_STEPS
+from millstream_core.tables.training import seal
 from millstream_trainer.learner import Learner
 from millstream_trainer.model import Design, LiveModel
 from millstream_trainer.sources.decoding import decode
@@ -17,7 +21,7 @@ from millstream_trainer.sources.synthetic import SyntheticStream
 
 
 def warm_up() -> None:
-    """Learn one small batch, take a snapshot of it, and restore the snapshot."""
+    """Learn small batches under all rules, take snapshots of it, and restore them."""
     source = SyntheticSource(users=50, items=50, start=0.0)
     settings = TrainerSettings(
         model="none",
@@ -26,15 +30,30 @@ def warm_up() -> None:
         embedding_dim=4,
         history_length=3,
     )
-    model = LiveModel.fresh(Design.of(settings), 0.001, torch.device("cpu"))
+    rules = TablesSpec.model_validate(
+        {
+            "user": {
+                "admission": {"countMin": {"threshold": 1, "width": 16}},
+                "eviction": {"ttl": {"seconds": 1}, "lfu": {"capacity": 4}},
+            },
+            "item": {
+                "admission": {"probabilistic": {"probability": 0.5}},
+                "eviction": {"l2": {"threshold": 0.1}},
+            },
+        }
+    )
+    model = LiveModel.fresh(Design.of(settings), 0.001, torch.device("cpu"), rules)
     learner = Learner(model, sparse_learning_rate=0.05)
-    learner.learn(decode(SyntheticStream(source).poll(limit=64, now=60.0).records))
+    stream = SyntheticStream(source)
+    for _ in range(2 * SWEEP_STEPS):
+        learner.learn(decode(stream.poll(limit=64, now=600.0).records))
     for table in model.tables.values():
         rows = seal(table.snapshot(whole=True)).snapshot.rows
         # Rows of a version are read-only where they are read: kernels are compiled for that too.
-        for array in (rows.keys, *rows.columns.values()):
+        for array in (rows.keys, rows.gone, *rows.columns.values()):
             array.flags.writeable = False
-        table.restore(Rows(np.concatenate([rows.keys]), rows.columns))
+        table.restore(rows)
+        table.restore(replace(rows, keys=np.concatenate([rows.keys])))  # of several shards
 
 
 if __name__ == "__main__":

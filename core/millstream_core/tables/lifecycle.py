@@ -12,6 +12,7 @@ Between two sweeps only a table above its capacity is swept, so that it never is
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 
 # A sweep reads 12 bytes a row: about a millisecond for a million rows, every 16th step.
 SWEEP_STEPS: Final = 16
+
+
+@dataclass
+class Changes:
+    """What has become of rows and of those that wanted one."""
+
+    admitted: int = 0  # rows
+    turned_away: int = 0  # occurrences of keys that have to wait
+    evicted: Counter[str] = field(default_factory=Counter)  # rows by rule
 
 
 class Lifecycle:
@@ -49,9 +59,17 @@ class Lifecycle:
         self._half_life = eviction.lfu.half_life_seconds if eviction.lfu else None
         self._capacity = eviction.lfu.capacity if eviction.lfu else None
         self._swept_at = 0  # the first sweep of a process looks at all rows
-        self.admitted = 0  # rows since the beginning of the process
-        self.turned_away = 0  # occurrences of keys that have to wait
-        self.evicted: Counter[str] = Counter()  # rows by rule
+        self._changes = Changes()
+
+    @property
+    def bytes(self) -> int:
+        """Memory of the table and of what is remembered of keys that wait."""
+        return self.table.bytes + sum(memory.bytes for memory in self.admission.memory.values())
+
+    def take_changes(self) -> Changes:
+        """What has happened since this was asked last."""
+        changes, self._changes = self._changes, Changes()
+        return changes
 
     def admit(self, uses: Uses, moment: Moment) -> Slots:
         """Where the rows of these keys are, int32[n]; -1 where a key has to wait for one."""
@@ -61,8 +79,8 @@ class Lifecycle:
             asking = uses.at(unknown)
             is_admitted = self.admission.admits(asking, moment)
             slots[unknown[is_admitted]] = self.table.admit(asking.keys[is_admitted])
-            self.admitted += int(np.count_nonzero(is_admitted))
-            self.turned_away += int(asking.counts[~is_admitted].sum())
+            self._changes.admitted += int(np.count_nonzero(is_admitted))
+            self._changes.turned_away += int(asking.counts[~is_admitted].sum())
         return slots
 
     def trained(self, slots: Slots, uses: Uses, moment: Moment) -> None:
@@ -79,6 +97,6 @@ class Lifecycle:
             self.table, self._eviction, moment.now, since_step=self._swept_at
         ).items():
             self.table.evict(slots)
-            self.evicted[rule] += len(slots)
+            self._changes.evicted[rule] += len(slots)
         self.admission.sweep(moment)
         self._swept_at = moment.step

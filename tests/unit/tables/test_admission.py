@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from millstream_core.tables.lifecycle import Lifecycle
+from millstream_core.tables.lifecycle import Changes, Lifecycle
 from millstream_core.tables.training import seal
 from tests.builders.tables import T0, keys_of, make_life, sweep, train
 
@@ -39,7 +39,9 @@ def test_a_key_gets_its_row_with_the_occurrence_that_reaches_the_threshold(admis
     assert train(life, [1, 3], step=2) == []
     assert train(life, [1, 2], step=3) == [1]
     assert train(life, [2], step=4) == [2]
-    assert (life.admitted, life.turned_away) == (2, 5)
+    changes = life.take_changes()
+    assert (changes.admitted, changes.turned_away) == (2, 5)
+    assert life.take_changes() == Changes()
 
 
 @pytest.mark.parametrize("admission", WAYS)

@@ -61,7 +61,7 @@ def test_rows_go_after_their_time_in_the_stream() -> None:
     assert keys_of(life) == [1, 2]
     sweep(life, step=2 * SWEEP_STEPS, time=T0 + 61)
     assert keys_of(life) == [2]
-    assert life.evicted == {"ttl": 1}
+    assert life.take_changes().evicted == {"ttl": 1}
 
 
 def test_rows_that_are_next_to_nothing_go() -> None:
@@ -82,7 +82,7 @@ def test_the_least_often_trained_go_when_there_are_too_many() -> None:
     train(life, [1, 2, 2, 3, 4, 5, 5], step=1)
     sweep(life, step=1)
     assert keys_of(life) == [2, 4, 5]
-    assert life.evicted == {"lfu": 2}
+    assert life.take_changes().evicted == {"lfu": 2}
 
 
 def test_lately_is_worth_more_than_long_ago() -> None:
@@ -119,7 +119,7 @@ def test_several_rules_apply_together() -> None:
     set_rows(life, dict.fromkeys([1, 3, 4, 5], 1.0) | {2: 0.0})
     sweep(life, step=2, time=T0 + 61)
     assert keys_of(life) == [3, 4]
-    assert life.evicted == {"ttl": 1, "l2": 1, "lfu": 1}
+    assert life.take_changes().evicted == {"ttl": 1, "l2": 1, "lfu": 1}
 
 
 def test_a_key_that_comes_back_begins_anew() -> None:

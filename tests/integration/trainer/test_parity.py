@@ -49,7 +49,12 @@ def test_scores_are_the_same_on_both_sides(trained: Run, shelf: Shelf) -> None:
     """torch over restored tables against the server's kernel over the published version."""
     with ThreadPoolExecutor(2) as pool:
         restorer = Restorer(
-            store_of(trained.objects), pool, Design.of(trained.settings), 0.0, torch.device("cpu")
+            store_of(trained.objects),
+            pool,
+            Design.of(trained.settings),
+            0.0,
+            torch.device("cpu"),
+            trained.settings.tables,
         )
         model, _ = restore_newest(restorer, ())
     assert model is not None

@@ -51,6 +51,18 @@ def test_rows_come_back_in_key_order_with_all_columns(folder: Folder, table: Tab
     assert rows.gone.tolist() == []
 
 
+def test_keys_that_left_are_told_to_both_groups(folder: Folder) -> None:
+    trained = TrainingTable(SPECS, seed=3)
+    slots = trained.admit(np.array([5, -7, 2**62]))
+    trained.committed(seal(trained.snapshot(whole=True)))
+    trained.evict(slots[1:])
+    table = write_table(folder, "item", seal(trained.snapshot(whole=False)))
+    for groups in (("serve",), ("train",)):
+        rows = read_table(folder.store, folder.pool, "l", table, groups)
+        assert rows.gone.tolist() == [-7, 2**62]
+        assert rows.keys.tolist() == []
+
+
 def test_a_server_fetches_no_training_state(
     folder: Folder, table: Table, objects: MemoryObjects
 ) -> None:

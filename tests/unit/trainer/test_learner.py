@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from millstream_api.tables import TablesSpec
 from millstream_core.features import PAD
+from millstream_core.tables.lifecycle import SWEEP_STEPS
 from millstream_core.tables.training import seal
 from millstream_trainer.learner import Diverged, Learner
 from millstream_trainer.model import Design, LiveModel
@@ -20,8 +22,9 @@ from tests.builders.trainer import START, make_batch, make_settings
 CPU = torch.device("cpu")
 
 
-def make_model(**overrides: Any) -> LiveModel:
-    return LiveModel.fresh(Design.of(make_settings(**overrides)), 0.001, CPU)
+def make_model(rules: dict[str, Any] | None = None, **overrides: Any) -> LiveModel:
+    tables = TablesSpec.model_validate(rules or {})
+    return LiveModel.fresh(Design.of(make_settings(**overrides)), 0.001, CPU, tables)
 
 
 def make_learner(model: LiveModel) -> Learner:
@@ -140,6 +143,88 @@ def test_steps_and_events_are_counted() -> None:
     learner.learn(make_batch([1, 2, 3], [5, 6, 7], [1, 0, 1]))
     learner.learn(make_batch([1], [5], [0]))
     assert (model.step, model.events) == (2, 4)
+
+
+def test_a_key_that_waits_reads_as_unknown_and_is_not_new_yet() -> None:
+    """R2: it is scored as a server would, which has no row of it either."""
+    model = make_model({"item": {"admission": {"counter": {"threshold": 2}}}})
+    learner = make_learner(model)
+    learner.learn(make_batch([1], [5], [0]))
+    assert len(model.tables["item"]) == 0
+    assert model.candidates.newest().tolist() == []
+    user = rows(model, "user", 1)[0]
+    expected = logit_of(model, user, ZEROS, [])
+    assert learner.learn(make_batch([1], [5], [0])) == pytest.approx([expected], rel=1e-4)
+    assert model.candidates.newest().tolist() == [5]
+    assert rows(model, "item", 5).any()
+
+
+def test_items_in_a_history_are_uses_of_the_item() -> None:
+    model = make_model({"item": {"admission": {"counter": {"threshold": 3}}}})
+    learner = make_learner(model)
+    learner.learn(make_batch([1], [5], [1]))  # 5
+    learner.learn(make_batch([1, 1], [6, 6], [0, 0]))  # 5 twice, seen by both
+    assert model.tables["item"].slots(np.array([5, 6])).tolist() == [0, -1]
+
+
+def test_usage_counts_occurrences_by_event_time() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 1, 2], [5, 6, 6], [1, 0, 1], time=START))
+    learner.learn(make_batch([1], [6], [0], time=START + 9))
+    usage = {
+        name: {
+            int(key): [int(count) // 256, int(step), int(time - START)]
+            for key, (count, step, time) in zip(
+                table.keys_at(table.all_slots()),
+                table.values("usage")[table.all_slots()].tolist(),
+                strict=True,
+            )
+        }
+        for name, table in model.tables.items()
+    }
+    assert usage == {
+        "user": {1: [3, 2, 9], 2: [1, 1, 0]},
+        # Item 5 is in the history of user 1 as of its second and third event.
+        "item": {5: [3, 2, 9], 6: [3, 2, 9]},
+        "history": {1: [1, 1, 0], 2: [1, 1, 0]},
+    }
+
+
+def test_tables_forget_independently() -> None:
+    model = make_model(
+        {
+            "user": {"eviction": {"ttl": {"seconds": 5}}},
+            "history": {"eviction": {"lfu": {"capacity": 1}}},
+        }
+    )
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 2], [5, 6], [1, 1], time=START))
+    for step in range(1, SWEEP_STEPS):
+        learner.learn(make_batch([2], [6], [step == 1], time=START + step))
+    assert model.tables["user"].slots(np.array([1])).tolist() == [-1]
+    assert model.tables["item"].slots(np.array([5])).tolist() != [-1]
+    assert model.tables["history"].slots(np.array([1])).tolist() == [-1]
+    assert model.tables["history"].slots(np.array([2])).tolist() != [-1]
+
+
+def test_one_event_with_a_wrong_date_evicts_nobody() -> None:
+    model = make_model({"user": {"eviction": {"ttl": {"seconds": 5}}}})
+    learner = make_learner(model)
+    for _ in range(SWEEP_STEPS):
+        batch = make_batch([1, 2, 3], [5, 6, 7], [0, 0, 0])
+        batch.time[0] += 1e9
+        learner.learn(batch)
+    assert len(model.tables["user"]) == 3
+    assert model.clock == START
+
+
+def test_the_clock_of_the_stream_never_goes_back() -> None:
+    model = make_model()
+    learner = make_learner(model)
+    learner.learn(make_batch([1], [5], [0], time=START + 9))
+    learner.learn(make_batch([1], [5], [0], time=START))
+    assert model.clock == START + 9
 
 
 def test_a_model_that_diverges_is_stopped_with_advice() -> None:

@@ -141,7 +141,8 @@ class Manifest(Wire):
     transform: Sha256
     dense: dict[Group, ObjectRef]  # safetensors
     tables: dict[str, Table]
-    admission: dict[str, Table] = {}  # what training remembers of keys without a row, by filter
+    # What training remembers of keys without a row, by table and way of admission.
+    admission: dict[str, Table] = Field(default_factory=dict)
     validation: Validation
     erasure_seq: int = 0
     producer: str  # build that wrote it

@@ -15,7 +15,7 @@ Threshold = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
 class CounterAdmission(Part):
-    """Counts every key exactly; costs memory for each key that still waits."""
+    """Counts every key exactly; each key that waits costs about 100 bytes, until eviction.ttl."""
 
     threshold: Threshold
     """Occurrences in training from which on a key has a row."""
@@ -79,7 +79,7 @@ class LfuEviction(Part):
     """The rows that were trained least often, once there are more than the capacity."""
 
     capacity: Annotated[int, Field(ge=1, le=1 << 31)]
-    """Rows that stay."""
+    """Rows at most, after any step. Once there were more, a 64th of the capacity is free."""
 
     half_life_seconds: Annotated[float, Field(gt=0)] | None = None
     """Event time in which a frequency halves; by default frequencies do not age."""

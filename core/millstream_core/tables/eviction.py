@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # frequencies takes as long as training hundreds of keys, so it is not done for one row.
 SLACK: Final = 64
 
+_SHARED_KEY: Final = np.array([PAD], np.int64)  # its row is nobody's to lose
+
 
 def condemned(
     table: TrainingTable, rules: EvictionSpec, now: float, *, since_step: int
@@ -38,17 +40,16 @@ def condemned(
         now: event time, Unix seconds.
         since_step: rows that were last written before were already looked at by norm.
     """
-    slots = table.all_slots()
-    # The row that unknown keys share is nobody's to lose.
-    slots = slots[table.keys_at(slots) != PAD]
-    usage = table.values(USAGE)
+    slots, usage = table.all_slots(), table.values(USAGE)
+    [shared] = table.slots(_SHARED_KEY)
+    if shared >= 0:
+        slots = slots[slots != shared]
     verdicts = {}
     if rules.ttl is not None:
-        goes = np.floor(now) - usage[slots, TIME] > rules.ttl.seconds
+        goes = _are_stale(usage, slots, np.floor(now) - rules.ttl.seconds)
         verdicts["ttl"], slots = slots[goes], slots[~goes]
     if rules.l2 is not None:
-        goes = np.zeros(len(slots), np.bool_)
-        _find_small(table.values("rows"), slots, usage, since_step, rules.l2.threshold, goes)
+        goes = _are_small(table.values("rows"), slots, usage, since_step, rules.l2.threshold)
         verdicts["l2"], slots = slots[goes], slots[~goes]
     left = len(table) - sum(map(len, verdicts.values()))
     if rules.lfu is not None and left > rules.lfu.capacity:
@@ -81,14 +82,24 @@ def _least(ranks: NDArray[np.float64], keys: Keys, count: int) -> NDArray[np.int
 
 
 @njit(cache=True, nogil=True)
-def _find_small(
+def _are_stale(
+    usage: NDArray[np.uint32], slots: NDArray[np.int32], oldest: float
+) -> NDArray[np.bool_]:
+    found = np.empty(len(slots), np.bool_)
+    for i in range(len(slots)):
+        found[i] = usage[slots[i], TIME] < oldest
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _are_small(
     rows: NDArray[np.float32],
     slots: NDArray[np.int32],
     usage: NDArray[np.uint32],
     since_step: int,
     threshold: float,
-    found: NDArray[np.bool_],
-) -> None:
+) -> NDArray[np.bool_]:
+    found = np.zeros(len(slots), np.bool_)
     for i in range(len(slots)):
         slot = slots[i]
         if usage[slot, STEP] < since_step:
@@ -97,3 +108,4 @@ def _find_small(
         for j in range(rows.shape[1]):
             total += np.float64(rows[slot, j]) * np.float64(rows[slot, j])
         found[i] = total < threshold * threshold
+    return found

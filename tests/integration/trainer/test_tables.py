@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millstream_api.settings import TrainerSettings
+from millstream_api.settings import SyntheticSource, TrainerSettings
 from millstream_api.tables import TablesSpec
 from millstream_core.checkpoint import read_table
 from millstream_serving.loading.shelf import Shelf
@@ -34,7 +34,7 @@ SECONDS = 16.0
 RULES = {
     "user": {
         "admission": {"counter": {"threshold": 3}},
-        "eviction": {"ttl": {"seconds": 4}},
+        "eviction": {"ttl": {"seconds": 3}},
     },
     "item": {
         "admission": {"countMin": {"threshold": 2, "width": 512, "halfLifeSeconds": 5}},
@@ -44,8 +44,12 @@ RULES = {
 }
 
 
+BUSY = SyntheticSource(start=START, seed=7, users=300, items=200, events_per_second=700)
+
+
 def settings_with(rules: dict[str, Any], **overrides: Any) -> TrainerSettings:
-    return make_settings(tables=TablesSpec.model_validate(rules), **overrides)
+    """A stream of many steps, so that there are sweeps between any two deaths."""
+    return make_settings(tables=TablesSpec.model_validate(rules), synthetic=BUSY, **overrides)
 
 
 def dump(model: LiveModel) -> dict[str, dict[str, list]]:

@@ -126,7 +126,7 @@ class Published:
 
 STEPS = st.builds(
     Step,
-    st.sampled_from([1, 1, 4, 16]),
+    st.sampled_from([1, 1, 16, SWEEP_STEPS]),
     st.integers(0, 4),
     st.lists(st.integers(0, 12), max_size=8),
     st.sets(st.integers(0, 12), max_size=3),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from millstream_core.tables.lifecycle import Changes, Lifecycle
+from millstream_core.tables.lifecycle import SWEEP_STEPS, Changes, Lifecycle
 from millstream_core.tables.training import seal
 from tests.builders.tables import T0, keys_of, make_life, sweep, train
 
@@ -102,10 +102,10 @@ def test_a_key_that_lost_its_row_waits_anew() -> None:
 def test_keys_wait_no_longer_than_rows_live() -> None:
     """Or the memory of what nobody trains would grow for ever."""
     life = make_life({"counter": {"threshold": 2}}, {"ttl": {"seconds": 60}})
-    train(life, [1], step=15, time=T0)
-    train(life, [2], step=16, time=T0 + 61)
-    sweep(life, step=16, time=T0 + 61)
-    assert train(life, [1, 2], step=17, time=T0 + 61) == [2]
+    train(life, [1], step=SWEEP_STEPS - 1, time=T0)
+    train(life, [2], step=SWEEP_STEPS, time=T0 + 61)
+    sweep(life, step=SWEEP_STEPS, time=T0 + 61)
+    assert train(life, [1, 2], step=SWEEP_STEPS + 1, time=T0 + 61) == [2]
 
 
 def test_counts_in_a_sketch_halve_with_event_time() -> None:

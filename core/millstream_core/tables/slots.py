@@ -77,7 +77,7 @@ class SlotIndex:
         """
         if self._count + len(keys) > min(MAX_LOAD * len(self._cells), len(self._keys.values)):
             # Ask what is really new before growing: a batch mostly repeats known keys.
-            self._make_room(self._count + len(np.unique(keys[self.lookup(keys) < 0])))
+            self._make_room(keys[self.lookup(keys) < 0])
         slots, new = np.empty(len(keys), np.int32), np.empty(len(keys), np.int64)
         free = self.end - self._count
         added = _insert(self._cells, keys, self._free.values, free, self.end, slots, new)
@@ -99,11 +99,15 @@ class SlotIndex:
         self._count -= len(freed)
         return slots
 
-    def _make_room(self, count: int) -> None:
-        if count > len(self._keys.values):
+    def _make_room(self, unknown: Keys) -> None:
+        count, most = self._count + len(unknown), len(self._keys.values)
+        if count > most:
+            ordered = np.sort(unknown)  # np.unique of millions of keys takes minutes
+            count -= int(np.count_nonzero(ordered[1:] == ordered[:-1]))
+        if count > most:
             raise MemoryError(
-                f"the table is made for {len(self._keys.values)} keys and would get {count}: "
-                "evict rows sooner or raise its max_rows"
+                f"the table is made for {most} keys and would get {count}: evict rows sooner or "
+                "raise its max_rows"
             )
         size = len(self._cells)
         while count > MAX_LOAD * size:

@@ -251,6 +251,16 @@ def test_rows_written_while_a_snapshot_uploads_go_into_the_next_one() -> None:
     assert table.snapshot(whole=False).rows.keys.tolist() == [2]
 
 
+def test_a_key_that_no_version_ever_held_leaves_no_tombstone() -> None:
+    """Or a stream of new keys would fill memory while the store is away."""
+    table = make_table()
+    table.admit(np.array([1, 2]))
+    table.evict(table.slots(np.array([1])))
+    table.snapshot(whole=False)  # fails to upload
+    table.evict(table.slots(np.array([2])))
+    assert table.snapshot(whole=False).rows.gone.tolist() == []
+
+
 def test_restored_rows_are_not_published_again() -> None:
     table = make_table()
     ones = np.ones((1, WIDTH), np.float32)

@@ -129,6 +129,14 @@ def test_a_sketch_outlives_any_number_of_half_lives(passed: float, *, is_restore
     assert train(life, [1], step=3, time=T0 + passed) == [1]
 
 
+@pytest.mark.parametrize("after", range(10))
+def test_rounding_makes_no_key_late(after: int) -> None:
+    life = make_life({"countMin": {"threshold": 9, "width": 1024, "halfLifeSeconds": 7}})
+    for step in range(8):
+        assert train(life, [1], step, time=T0 + after) == []
+    assert train(life, [1], step=9, time=T0 + after) == [1]
+
+
 def test_a_full_sketch_admits_too_soon_but_never_too_late() -> None:
     life = make_life({"countMin": {"threshold": 3, "width": 16, "depth": 2}})
     for step in range(3):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
-from millstream_api.manifest import Column, Group, ObjectRef, Shard, Table
+from millstream_api.manifest import Column, DefaultRow, Group, ObjectRef, Shard, Table
 from millstream_core.store import IntegrityError
 from millstream_core.tables.encoding import stored_form
 from millstream_core.tables.training import ColumnSpec, Rows
@@ -57,8 +57,17 @@ class Folder:
         return self.store.put_data(self.lineage, f"{self.path}/{name}", data)
 
 
-def write_table(folder: Folder, name: str, sealed: SealedTable) -> Table:
-    """Write one table's snapshot and describe it; returns when all of it is durable."""
+def write_table(
+    folder: Folder, name: str, sealed: SealedTable, default: DefaultRow | None = None
+) -> Table:
+    """Write one table's snapshot and describe it; returns when all of it is durable.
+
+    Args:
+        folder: where to.
+        name: of the table.
+        sealed: what to write.
+        default: what keys without a row read as; None: zeros.
+    """
     snapshot = sealed.snapshot
     columns = stored_columns(snapshot.specs)
     arrays = sealed.served | {
@@ -68,6 +77,7 @@ def write_table(folder: Folder, name: str, sealed: SealedTable) -> Table:
     }
     return Table(
         columns=columns,
+        default=default or DefaultRow(),
         seed=snapshot.seed,
         rows=snapshot.total,
         touched=snapshot.touched,

@@ -15,12 +15,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from millstream_core.tables.arena import Arena
+from millstream_core.tables.defaults import draw_rows
 from millstream_core.tables.digest import EMPTY_STATE, Hashes, combined, row_hashes
 from millstream_core.tables.encoding import encode
-from millstream_core.tables.hashing import GOLDEN, mix
 from millstream_core.tables.index import KeyIndex, Keys, Ordinals
 
 if TYPE_CHECKING:
@@ -123,7 +122,7 @@ class TrainingTable:
         for name, spec in self.columns.items():
             fresh = self._values[name].values[before : before + len(new)]
             if spec.uniform:
-                _draw(fresh, new, np.uint64(self.seed), np.float32(spec.uniform))
+                draw_rows(fresh, new, np.uint64(self.seed), np.float32(spec.uniform))
             elif spec.fill:
                 fresh[:] = spec.fill
         self._written.values[before : before + len(new)] = self._period
@@ -192,16 +191,3 @@ def served_columns(
         for name, spec in specs.items()
         if spec.serve is not None
     }
-
-
-@njit(cache=True, nogil=True)
-def _draw(
-    rows: NDArray[np.float32], keys: NDArray[np.int64], seed: np.uint64, uniform: np.float32
-) -> None:
-    """Fill new rows from their keys alone, so that every replay draws the same."""
-    for i in range(len(keys)):
-        state = mix(np.uint64(keys[i]) ^ mix(seed + GOLDEN))
-        for j in range(rows.shape[1]):
-            state += GOLDEN
-            unit = np.float32(mix(state) >> np.uint64(40)) / np.float32(1 << 24)  # [0, 1)
-            rows[i, j] = (np.float32(2) * unit - np.float32(1)) * uniform

@@ -16,8 +16,10 @@ from millstream_core.checkpoint import read_dense, read_table
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
 from millstream_serving.engine.networks import MisshapenWeights, prepare
+from millstream_serving.engine.rows import rows_of
 from millstream_serving.engine.versions import ModelVersion
 from millstream_serving.loading.checks import (
+    EMBEDDINGS,
     Refused,
     Step,
     refuse_dense,
@@ -146,13 +148,16 @@ class Shelf:
 
         sharing = self._kin(ref.lineage) if is_base else below
         storage = self._storage(manifest)
+        tables = {
+            name: self._table(manifest, name, storage[name], sharing) for name in manifest.tables
+        }
         version = ModelVersion(
             ref=ref,
             manifest=manifest,
             weights=weights,
-            tables={
-                name: self._table(manifest, name, storage[name], sharing)
-                for name in manifest.tables
+            tables=tables,
+            rows={
+                name: rows_of(tables[name], manifest.tables[name].default) for name in EMBEDDINGS
             },
             popular=dense["candidates.popular"],
             newest=dense["candidates.new"],
@@ -166,7 +171,7 @@ class Shelf:
         rows = read_table(
             self._store, self._pool, manifest.lineage, manifest.tables[name], groups=("serve",)
         )
-        refuse_rows(manifest.version, name, rows)
+        refuse_rows(manifest, name, rows)
         is_base = manifest.kind == "base"
         applied = storage.load(
             None if below is None else below.tables[name],

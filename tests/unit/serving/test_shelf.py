@@ -9,6 +9,7 @@ import pytest
 
 from millstream_api.manifest import VersionRef
 from millstream_core.store import StoreUnavailable
+from millstream_core.tables.encoding import encode
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.loading.checks import Refused
 from millstream_serving.loading.shelf import Shelf
@@ -254,6 +255,12 @@ def with_width(manifest, width):
     return with_table(manifest, "user", columns=columns)
 
 
+def with_dtype(manifest, dtype):
+    columns = dict(manifest.tables["user"].columns)
+    columns["rows"] = columns["rows"].changed(dtype=dtype)
+    return with_table(manifest, "user", columns=columns)
+
+
 def without_table(manifest, name):
     return manifest.changed(tables={k: t for k, t in manifest.tables.items() if k != name})
 
@@ -286,6 +293,19 @@ def without_table(manifest, name):
             id="weights of another network",
         ),
         pytest.param(lambda m: with_width(m, 4), "ColumnsMismatch", id="rows of another width"),
+        pytest.param(
+            lambda m: with_dtype(m, "uint32"), "ColumnsMismatch", id="rows in a form of nobody's"
+        ),
+        pytest.param(
+            lambda m: with_dtype(m, "float16"),
+            "Malformed",
+            id="rows in another form than their own",
+        ),
+        pytest.param(
+            lambda m: with_table(m, "item", default={"policy": "SharedOov"}),
+            "DefaultRowMismatch",
+            id="a delta with another row for unknown keys",
+        ),
         pytest.param(
             lambda m: without_table(m, "history"), "ColumnsMismatch", id="a table left out"
         ),
@@ -378,6 +398,43 @@ def test_rows_that_are_not_finite_are_refused(publisher, shelf, value):
     with pytest.raises(Refused, match=r"1 of 3 rows of user\.rows") as refused:
         load(shelf, publisher.publish(rows))
     assert refused.value.reason == "NonFiniteRows"
+
+
+@pytest.mark.parametrize("served", ["float16", "int8rows"])
+@pytest.mark.parametrize("value", [np.nan, 3e38], ids=["not a number", "what the form cannot hold"])
+def test_quantised_rows_that_are_not_finite_are_refused(served, value):
+    """R24: a poisoned delta never serves, in whatever form it comes."""
+    publisher = Publisher(MemoryObjects(), served=served)
+    base = publisher.publish(random_rows(publisher, 20, 40))
+    rows = new_rows(publisher, 1)
+    rows["user"][2] = np.full(8, value, np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        shelf = Shelf(publisher.store, pool)
+        load(shelf, base)
+        with pytest.raises(Refused, match=r"1 of 3 rows of user\.rows") as refused:
+            load(shelf, publisher.publish(rows))
+    assert refused.value.reason == "NonFiniteRows"
+    assert set(shelf.held) == {base.digest}
+
+
+@pytest.mark.parametrize("served", ["float16", "int8rows"])
+def test_quantised_rows_are_held_as_they_were_stored(served):
+    """R28: what a chain of deltas leaves in memory is what a base of that state brings."""
+    publisher = Publisher(MemoryObjects(), served=served)
+    publisher.publish(random_rows(publisher, 20, 40))
+    for seed in (1, 2):
+        chain = publisher.publish(new_rows(publisher, seed, users=5), gone={"user": [9 + seed]})
+    base = publisher.publish(base=True)
+    with ThreadPoolExecutor(2) as pool:
+        ends = [load(Shelf(publisher.store, pool), ref) for ref in (chain, base)]
+    for name in ("user", "item"):
+        keys = np.array(sorted(publisher.tables[name]), np.int64)
+        live = np.array([publisher.tables[name][key] for key in keys.tolist()])
+        for version in ends:
+            table = version.tables[name]
+            stored = table.table.values("rows")[table.slots(keys)]
+            assert stored.tobytes() == encode(live, served).tobytes()
+        assert ends[0].tables[name].digest == ends[1].tables[name].digest
 
 
 def test_weights_that_are_not_finite_are_refused(publisher, shelf):

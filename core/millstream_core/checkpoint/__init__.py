@@ -7,6 +7,7 @@ from millstream_core.checkpoint.files import (
     live_rows,
     read_table,
     specs_of,
+    stored_columns,
     write_table,
 )
 
@@ -17,6 +18,7 @@ __all__ = [
     "read_dense",
     "read_table",
     "specs_of",
+    "stored_columns",
     "write_dense",
     "write_table",
 ]

@@ -298,8 +298,13 @@ def without_table(manifest, name):
         ),
         pytest.param(
             lambda m: with_dtype(m, "float16"),
-            "Malformed",
-            id="rows in another form than their own",
+            "ColumnsMismatch",
+            id="rows in another form than those below",
+        ),
+        pytest.param(
+            lambda m: with_dtype(m.changed(kind="base"), "float16"),
+            "ColumnsMismatch",
+            id="a base in another form than its lineage",
         ),
         pytest.param(
             lambda m: with_table(m, "item", default={"policy": "SharedOov"}),

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
+from millstream_api.tables import EmbeddingTableSpec, TablesSpec
 from millstream_core.tables.training import Rows, seal
 from millstream_trainer.learner import Learner
 from millstream_trainer.model import Design, LiveModel
@@ -25,6 +26,11 @@ def warm_up() -> None:
         synthetic=source,
         embedding_dim=4,
         history_length=3,
+        # Between them these need every kernel that some choice of the user does.
+        tables=TablesSpec(
+            user=EmbeddingTableSpec(served_as="int8", default_row="SharedOov"),
+            item=EmbeddingTableSpec(default_row="HashInit"),
+        ),
     )
     model = LiveModel.fresh(Design.of(settings), 0.001, torch.device("cpu"))
     learner = Learner(model, sparse_learning_rate=0.05)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from millstream_core.tables.versioned import TableVersion
 
 CANDIDATES: Final = ("candidates.popular", "candidates.new")
+MOST_CANDIDATES: Final = 10_000  # all of them may be scored in one request
 EMBEDDINGS: Final = ("user", "item")  # the tables whose rows a network reads
 READABLE: Final = ("float32", "float16", "int8rows")  # the forms its kernel decodes
 
@@ -194,8 +195,11 @@ def refuse_dense(version: int, dense: Mapping[str, NDArray[Any]]) -> None:
             raise Refused("NonFiniteWeights", f"version {version}: {name} is not finite")
     for name in CANDIDATES:
         array = dense.get(name, np.empty(0))
-        if array.dtype != np.int64 or array.ndim != 1:
-            raise Refused("Malformed", f"version {version}: {name} must be a list of int64 keys")
+        if array.dtype != np.int64 or array.ndim != 1 or len(array) > MOST_CANDIDATES:
+            raise Refused(
+                "Malformed",
+                f"version {version}: {name} must be a list of at most {MOST_CANDIDATES} int64 keys",
+            )
 
 
 def refuse_rows(manifest: Manifest, table: str, rows: TableRows) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from millstream_api.manifest import VersionRef
+from millstream_core.checkpoint.ahead import AHEAD
 from millstream_core.store import StoreUnavailable
 from millstream_core.tables.encoding import encode
 from millstream_serving.engine.versions import ScratchPad
@@ -20,6 +21,7 @@ from tests.builders.serving import (
     make_ref,
     random_dense,
     random_rows,
+    until,
 )
 
 
@@ -179,6 +181,56 @@ def test_the_tables_of_a_lineage_go_with_its_last_version(publisher, shelf):
     assert shelf.bytes == one
 
 
+def fetched_versions(publisher):
+    """The numbers of the versions whose data was asked for, as they are."""
+    asked: set[int] = set()
+    real_get = publisher.objects.get
+
+    def get(key, at_most=None):
+        if "/data/" in key:
+            asked.add(int(key.split("/data/")[1].split("-")[0]))
+        return real_get(key, at_most)
+
+    publisher.objects.get = get
+    return asked
+
+
+def test_the_next_deltas_are_fetched_while_one_is_applied_and_no_others(publisher, shelf):
+    refs = [publisher.publish(new_rows(publisher, seed)) for seed in range(1, 9)]
+    asked, seen = fetched_versions(publisher), []
+
+    def loaded(version):
+        number = version.ref.version
+        last = min(number + AHEAD, len(refs))
+        until(lambda: set(range(number + 1, last + 1)) <= asked, "what comes next to be fetched")
+        assert max(asked) == last
+        seen.append(number)
+
+    shelf.load(refs[-1], lambda _: True, loaded)
+    assert seen == list(range(9))
+
+
+def test_what_nobody_wants_any_more_is_not_fetched_further(publisher, shelf):
+    base = publisher.latest.ref()
+    refs = [publisher.publish(new_rows(publisher, seed)) for seed in range(1, 9)]
+    asked = fetched_versions(publisher)
+    shelf.load(refs[-1], {base.digest}.__contains__, lambda _: None)
+    load(shelf, refs[0])  # only then is the thread that fetches ahead known to be idle
+    assert max(asked) <= AHEAD
+
+
+def test_a_bad_delta_further_up_does_not_keep_those_below_from_being_held(publisher, shelf):
+    """It is found while they are applied, and counts at its turn."""
+    base = publisher.latest.ref()
+    good = publisher.publish(new_rows(publisher, 1))
+    bad = publisher.publish(new_rows(publisher, 2))
+    publisher.objects.damage("data/2-1/serve/user/0-1023.rows", truncated)
+    with pytest.raises(Refused) as refused:
+        load(shelf, bad, base, good)
+    assert refused.value.reason == "Truncated"
+    assert set(shelf.held) == {base.digest, good.digest}
+
+
 def test_loading_ends_early_when_nobody_wants_the_version_any_more(publisher, shelf):
     base = publisher.latest.ref()
     last = publisher.publish(new_rows(publisher, 1))
@@ -298,13 +350,13 @@ def without_table(manifest, name):
         ),
         pytest.param(
             lambda m: with_dtype(m, "float16"),
-            "ColumnsMismatch",
-            id="rows in another form than those below",
+            "Malformed",
+            id="rows in another form than their files",
         ),
         pytest.param(
             lambda m: with_dtype(m.changed(kind="base"), "float16"),
-            "ColumnsMismatch",
-            id="a base in another form than its lineage",
+            "Malformed",
+            id="a base in another form than its files",
         ),
         pytest.param(
             lambda m: with_table(m, "item", default={"policy": "SharedOov"}),

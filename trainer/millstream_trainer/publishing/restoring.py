@@ -8,11 +8,13 @@ Runs on the background thread and builds a model of its own, so training can go 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from millstream_api.names import CHANNEL_STABLE
-from millstream_core.checkpoint import live_rows, read_dense, read_table
+from millstream_core.checkpoint import live_rows, read_ahead, read_dense, read_table
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
     from millstream_api.manifest import Manifest, VersionRef
+    from millstream_core.checkpoint import TableRows
     from millstream_core.store import ModelStore
     from millstream_trainer.model import Design
 
@@ -103,6 +106,13 @@ def restore_newest(
     return None, Standing(next_version=numbers[-1] + 1 if numbers else 1, writer_epoch=epoch + 1)
 
 
+def _read(restorer: Restorer, link: Manifest) -> dict[str, TableRows]:
+    return {
+        name: read_table(restorer.store, restorer.downloads, link.lineage, table)
+        for name, table in link.tables.items()
+    }
+
+
 def _line(store: ModelStore, ref: VersionRef) -> Line:
     reach = max(ANCESTORS_KNOWN, store.manifest(ref).chain.length + 1)
     return list(store.ancestry(ref, limit=reach))
@@ -111,11 +121,12 @@ def _line(store: ModelStore, ref: VersionRef) -> Line:
 def _build(restorer: Restorer, line: Line) -> LiveModel:
     manifest = line[0][1]
     model = restorer.fresh_model()
-    for link in reversed([link for _, link in line[: manifest.chain.length + 1]]):
-        for name, table in link.tables.items():
-            rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
-            live = model.tables[name]
-            live.restore(live_rows(live.columns, rows))
+    links = [link for _, link in line[: manifest.chain.length + 1]]
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        for tables in read_ahead([partial(_read, restorer, link) for link in links[::-1]], thread):
+            for name, rows in tables.items():
+                live = model.tables[name]
+                live.restore(live_rows(live.columns, rows))
     for name, table in manifest.tables.items():
         if model.tables[name].digest != table.digest_after:
             raise IntegrityError(

@@ -22,6 +22,7 @@ from tests.builders.serving import Publisher, make_ref, random_dense, random_row
 Case = Callable[[Publisher], VersionRef]
 
 DEEP = 100_000
+NUMBERS = [str(number) for number in range(1000)]
 
 
 def rows(publisher: Publisher) -> dict[str, Any]:
@@ -237,6 +238,7 @@ CASES: list[Any] = [
         ),
         ("a table that is a list", "Malformed", field(USER, [])),
         ("a step that is text", "Malformed", field("step", "soon")),
+        ("a thousand lies", "Malformed", field("positions", dict.fromkeys(NUMBERS, "x"))),
         ("tables that are null", "Malformed", field("tables", None)),
         ("a transform that is a path", "Malformed", field("transform", "../x")),
         ("a format that is text", "Malformed", field("min_reader_version", "1")),

@@ -51,11 +51,12 @@ def publish_damaged(store: ModelStore, parent_ref: VersionRef, damage: Damage) -
     with ThreadPoolExecutor(8) as pool:
         folder = Folder(store, pool, parent.lineage, f"data/{version}-damaged")
         tables: dict[str, Table] = {}
-        for name in parent.tables:
+        for name, before in parent.tables.items():
             table = _restored(store, pool, parent_ref, name)
             if name == "item":
                 _damage_rows(table, damage)
-            tables[name] = write_table(folder, name, seal(table.snapshot(whole=False)))
+            sealed = seal(table.snapshot(whole=False))
+            tables[name] = write_table(folder, name, sealed, before.default)
     damaged = parent.changed(
         version=version,
         kind="delta",

@@ -20,12 +20,20 @@ Group = Literal["train", "serve"]
 # offset as float16, so a row of `width` values takes width + 4 bytes.
 Dtype = Literal["float32", "float16", "int8rows", "int64", "uint32"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# Names that become part of an object's key: no way up, no empty step, nothing to be escaped.
+Lineage = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
+RelativePath = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*$")
+]
+# Far beyond what anybody trains, and near enough that no reader reserves what it cannot have.
+Rows = Annotated[int, Field(ge=0, lt=1 << 31)]
+Width = Annotated[int, Field(ge=1, le=1 << 12)]
 
 
 class VersionRef(Wire):
     """Names one version exactly: where it is and what it must be."""
 
-    lineage: str
+    lineage: Lineage
     version: int = Field(ge=0)
     digest: Sha256  # of the manifest
 
@@ -36,7 +44,7 @@ class VersionRef(Wire):
 class ObjectRef(Wire):
     """One immutable object below the lineage, with what its bytes must be."""
 
-    path: str  # relative to <prefix>/<model>/<lineage>/
+    path: RelativePath  # relative to <prefix>/<model>/<lineage>/
     bytes: int = Field(ge=0)
     sha256: Sha256
 
@@ -46,7 +54,7 @@ class Shard(Wire):
 
     group: Group
     buckets: tuple[int, int]  # half-open range of the 1,024 virtual buckets
-    rows: int = Field(ge=0)
+    rows: Rows
     keys: ObjectRef  # int64[rows], little-endian
     columns: dict[str, ObjectRef]  # name -> dtype[rows, width], little-endian, see Table.columns
     evicted: ObjectRef | None = None  # int64 keys that left in this version
@@ -57,7 +65,7 @@ class Column(Wire):
     """How one column of a table is stored."""
 
     dtype: Dtype
-    width: int = Field(ge=1)  # values in one row
+    width: Width  # values in one row
     group: Group  # who reads it; the serve group travels to servers
 
 
@@ -70,8 +78,8 @@ class DefaultRow(Wire):
     """
 
     policy: Literal["Zeros", "SharedOov", "HashInit"] = "Zeros"
-    seed: int = 0
-    spread: float = 0.0
+    seed: int = Field(default=0, ge=0, lt=1 << 53)
+    spread: float = Field(default=0.0, ge=0, le=1e6)
 
 
 class Table(Wire):
@@ -80,8 +88,8 @@ class Table(Wire):
     columns: dict[str, Column]
     default: DefaultRow = DefaultRow()
     seed: int  # of the row initialiser
-    rows: int = Field(ge=0)  # alive in this version
-    touched: int = Field(ge=0)  # rows written by this version
+    rows: Rows  # alive in this version
+    touched: Rows  # rows written by this version
     digest_before: str  # order-independent state digest of the serve columns
     digest_after: str
     shards: tuple[Shard, ...]
@@ -91,10 +99,10 @@ class Architecture(Wire):
     """The dense model: what a server needs to run its kernels."""
 
     name: Literal["DIN"]
-    embedding_dim: int = Field(ge=1)
-    attention: tuple[int, ...]  # widths of the hidden layers of the attention MLP
-    head: tuple[int, ...]  # widths of the hidden layers of the output MLP
-    history_length: int = Field(ge=1)
+    embedding_dim: Width
+    attention: tuple[Width, ...]  # widths of the hidden layers of the attention MLP
+    head: tuple[Width, ...]  # widths of the hidden layers of the output MLP
+    history_length: Width
 
 
 class Watermark(Wire):
@@ -126,7 +134,7 @@ class Manifest(Wire):
     format_version: int = FORMAT_VERSION
     min_reader_version: int = FORMAT_VERSION
     model: str
-    lineage: str
+    lineage: Lineage
     version: int = Field(ge=0)
     kind: Literal["base", "delta"]
     parent: VersionRef | None

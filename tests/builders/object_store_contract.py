@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from millstream_core.store import ObjectMissing, ObjectStore, PreconditionFailed
+from millstream_core.store import IntegrityError, ObjectMissing, ObjectStore, PreconditionFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +21,13 @@ class ObjectStoreContract:
         tag = objects.put("a/b", b"one")
         assert objects.get("a/b").data == b"one"
         assert objects.get("a/b").etag == tag
+
+    def test_an_object_larger_than_it_may_be_is_refused(self, objects: ObjectStore) -> None:
+        """R20: and one that just fits is read."""
+        objects.put("a/c", b"four")
+        assert objects.get("a/c", at_most=4).data == b"four"
+        with pytest.raises(IntegrityError, match="4 bytes, it may have 3"):
+            objects.get("a/c", at_most=3)
 
     def test_a_missing_object_is_named(self, objects: ObjectStore) -> None:
         with pytest.raises(ObjectMissing, match="no/such"):

@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from millstream_core.store import ObjectMissing, PreconditionFailed, Stored, StoreError
+from millstream_core.store.errors import refuse_oversized
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,11 +23,12 @@ class MemoryObjects:
         self._tags = itertools.count(1)
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Stored:
+    def get(self, key: str, at_most: int | None = None) -> Stored:
         with self._lock:
             self._fail()
             if key not in self.objects:
                 raise ObjectMissing(key)
+            refuse_oversized(key, len(self.objects[key].data), at_most)
             return self.objects[key]
 
     def put(

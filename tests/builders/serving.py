@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from millstream_api.manifest import (
     Architecture,
     Chain,
+    DefaultRow,
+    Dtype,
     Manifest,
     Validation,
     VersionRef,
@@ -24,13 +26,23 @@ from millstream_core.checkpoint import Folder, write_dense, write_table
 from millstream_core.features import PAD, Transform
 from millstream_core.store import ModelStore
 from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
-from millstream_core.tables.training import ColumnSpec, Rows, SealedTable, TableSnapshot
+from millstream_core.tables.training import (
+    ColumnSpec,
+    Rows,
+    SealedTable,
+    TableSnapshot,
+    served_columns,
+)
 from millstream_serving.engine.networks import shapes_of
+from millstream_serving.engine.rows import stored_rows
+from millstream_serving.engine.scoring import score, scratch_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from millstream_core.store import ObjectStore
+    from millstream_serving.engine.networks import Weights
+    from millstream_serving.engine.scoring import Scratch
 
 Dense = dict[str, NDArray[Any]]
 Table = dict[int, NDArray[Any]]
@@ -95,6 +107,8 @@ class Publisher:
     lineage: str = "a1b2c3"
     architecture: Architecture = field(default_factory=make_architecture)
     history_length: int | None = None  # in the transform; None: as the architecture has it
+    served: Dtype = "float32"  # form of the rows of users and items
+    default: DefaultRow = field(default_factory=DefaultRow)  # of the same
     tables: dict[str, Table] = field(
         default_factory=lambda: {"user": {}, "item": {}, "history": {}}
     )
@@ -209,15 +223,16 @@ class Publisher:
     def _hashes(self, name: str, rows: Table) -> NDArray[np.uint64]:
         if not rows:
             return _NO_HASHES
+        column, spec = self._spec(name)
         arrays = self._arrays(name, rows)
-        return row_hashes(arrays.keys, arrays.columns)
+        return row_hashes(arrays.keys, served_columns({column: spec}, arrays.columns))
 
     def _spec(self, name: str) -> tuple[str, ColumnSpec]:
         if name == "history":
             width = self.architecture.history_length
             return "items", ColumnSpec(dtype="int64", width=width, serve="int64")
         width = self.architecture.embedding_dim
-        return "rows", ColumnSpec(dtype="float32", width=width, serve="float32")
+        return "rows", ColumnSpec(dtype="float32", width=width, serve=self.served)
 
     def _arrays(self, name: str, rows: Table) -> Rows:
         column, spec = self._spec(name)
@@ -236,21 +251,46 @@ class Publisher:
             specs={column: spec},
             seed=0,
             period=1,
-            slots=np.empty(0, np.int32),
             rows=arrays,
             total=len(self.tables[name]),
             touched=len(rows),
             hashes_before=_NO_HASHES,
+            hashes_gone=_NO_HASHES,
             digest_before=before,
         )
-        sealed = SealedTable(snapshot, arrays.columns, _NO_HASHES, self.digests[name])
-        table = write_table(folder, name, sealed)
+        served = served_columns(snapshot.specs, arrays.columns)
+        sealed = SealedTable(snapshot, served, _NO_HASHES, self.digests[name])
+        default = self.default if column == "rows" else DefaultRow()
+        table = write_table(folder, name, sealed, default)
         if left and not is_base:
             data = np.array(left, "<i8").tobytes()
-            [shard] = table.shards
             evicted = folder.put(f"serve/{name}/evicted", data)
-            table = table.changed(shards=(shard.changed(evicted=evicted),))
+            shards = [
+                shard.changed(evicted=evicted) if shard.group == "serve" else shard
+                for shard in table.shards
+            ]
+            table = table.changed(shards=shards)
         return table
+
+
+def scored(
+    weights: Weights,
+    architecture: Architecture,
+    rows: NDArray[np.float32],
+    user: int,
+    items: Sequence[int],
+    history: Sequence[int],
+    scratch: Scratch | None = None,
+) -> NDArray[np.float32]:
+    """Logits of the kernel over rows [any, d] where the key of each row is its slot."""
+    stored = stored_rows(rows, "float32", DefaultRow())
+    arguments: list[Any] = [weights]
+    for source, slots in ((stored, [user]), (stored, items), (None, history)):
+        arguments += [] if source is None else [source]
+        arguments += [np.array(slots, np.int64), np.array(slots, np.int32)]
+    logits = np.full(len(items), np.nan, np.float32)
+    score(*arguments, scratch or scratch_for(weights, architecture.history_length), logits)
+    return logits
 
 
 def history_row(architecture: Architecture, items: list[int]) -> NDArray[np.int64]:

@@ -215,8 +215,8 @@ class DeadlyObjects:
         self._after = after
         self._lock = threading.Lock()
 
-    def get(self, key: str) -> Stored:
-        return self._call(lambda: self._objects.get(key))
+    def get(self, key: str, at_most: int | None = None) -> Stored:
+        return self._call(lambda: self._objects.get(key, at_most))
 
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None

@@ -3,14 +3,15 @@
     keys ──distinct──► rows ──network──► logits ──► loss ──► gradients ──► rows, dense weights
                                            └──► progressive validation
 
-Scoring reads what a server of this very state would read: unknown keys as zeros, histories as of
-before each event. So the forward pass that learning needs anyway is the honest validation too.
+Scoring reads what a server of this very state would read: unknown keys as their table's default
+row, histories as of before each event. So the forward pass that learning needs anyway is the
+honest validation too.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -20,13 +21,19 @@ from millstream_core.features import PAD
 from millstream_core.tables.usage import Moment, Uses
 from millstream_trainer.models.din import Inputs
 from millstream_trainer.models.histories import read_and_extend
+from millstream_trainer.models.reading import read_rows
 from millstream_trainer.models.rowwise_adagrad import update_rows
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from millstream_core.tables.slots import Slots
+    from millstream_core.tables.training import TrainingTable
     from millstream_trainer.model import LiveModel
     from millstream_trainer.sources.decoding import EventBatch
+
+
+_SHARED: Final = np.array([PAD], np.int64)
 
 
 class Diverged(Exception):  # noqa: N818
@@ -38,7 +45,7 @@ class _Gathered:
     """Distinct rows of one table for one batch, as a leaf of the graph."""
 
     keys: NDArray[np.int64]  # [n] distinct, ascending
-    leaf: torch.Tensor  # float32[n, d], zeros where the table has no row
+    leaf: torch.Tensor  # float32[n, d], the default row where the table has none
     index: NDArray[np.int64]  # of every use, into keys
 
 
@@ -49,6 +56,7 @@ class Learner:
         self._model = model
         self._rate = np.float32(sparse_learning_rate)
         self._device = next(model.network.parameters()).device
+        self._defaults = model.design.defaults()
 
     def learn(self, batch: EventBatch) -> NDArray[np.float32]:
         """Score a batch, then learn from it.
@@ -109,13 +117,9 @@ class Learner:
 
     def _gather(self, table: str, keys: NDArray[np.int64]) -> _Gathered:
         distinct, index = np.unique(keys, return_inverse=True)
-        slots = self._model.tables[table].slots(distinct)
-        values = self._model.tables[table].values("rows")
         # Allocated by torch, whose alignment makes the same sums on every run.
-        leaf = torch.empty((len(distinct), values.shape[1]))
-        rows = leaf.numpy()
-        np.take(values, slots, axis=0, out=rows, mode="clip")
-        rows[slots < 0] = 0
+        leaf = torch.empty((len(distinct), self._model.design.architecture.embedding_dim))
+        read_rows(self._model.tables[table], self._defaults[table], distinct, leaf.numpy())
         return _Gathered(distinct, leaf.to(self._device).requires_grad_(), index)
 
     def _inputs(
@@ -156,6 +160,14 @@ class Learner:
         gradients = gathered.leaf.grad.cpu().numpy()[first:]
         is_unknown = table.slots(uses.keys) < 0
         slots = life.admit(uses, moment)
-        update_rows(table.values("rows"), table.values("accumulator"), slots, gradients, self._rate)
+        self._descend(table, slots, gradients)
         life.trained(slots, uses, moment)
+        if self._defaults[name].policy == "SharedOov" and is_unknown.any():
+            # Every unknown key has read the shared row, so their gradients add up to its own.
+            shared = table.admit(_SHARED)
+            self._descend(table, shared, gradients[is_unknown].sum(axis=0, keepdims=True))
+            table.touch(shared)
         return uses.keys[is_unknown & (slots >= 0)]
+
+    def _descend(self, table: TrainingTable, slots: Slots, gradients: NDArray[np.float32]) -> None:
+        update_rows(table.values("rows"), table.values("accumulator"), slots, gradients, self._rate)

@@ -15,8 +15,9 @@ import numpy as np
 import orjson
 import torch
 
-from millstream_api.manifest import Architecture
+from millstream_api.manifest import Architecture, DefaultRow, Dtype
 from millstream_api.tables import AdmissionSpec, TablesSpec
+from millstream_core.checkpoint import stored_columns
 from millstream_core.features import PAD, Transform
 from millstream_core.tables.lifecycle import Lifecycle
 from millstream_core.tables.training import ColumnSpec, TrainingTable
@@ -30,12 +31,47 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.settings import TrainerSettings
+    from millstream_api.tables import EmbeddingTableSpec
     from millstream_core.tables.admission import Memory
 
 ATTENTION: Final = (64, 32)
 HEAD: Final = (128, 64)
 _NO_RULES: Final = TablesSpec()
 ROW_SPREAD: Final = 0.05  # new rows are drawn from (-ROW_SPREAD, ROW_SPREAD)
+
+
+SERVED: Final[dict[str, Dtype]] = {
+    "float32": "float32",
+    "float16": "float16",
+    "int8": "int8rows",
+}
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """What makes a table of embeddings this table, apart from its width."""
+
+    served: Dtype  # how servers keep the rows
+    default: DefaultRow  # what keys without a row read as
+
+    @classmethod
+    def of(cls, spec: EmbeddingTableSpec, seed: int) -> Embeddings:
+        """The table that the settings ask for, its rows drawn from this seed."""
+        is_drawn = spec.default_row == "HashInit"
+        default = DefaultRow(
+            policy=spec.default_row,
+            seed=seed if is_drawn else 0,
+            spread=ROW_SPREAD if is_drawn else 0.0,
+        )
+        return cls(SERVED[spec.served_as], default)
+
+    def columns(self, width: int) -> dict[str, ColumnSpec]:
+        """Columns of the training table by name."""
+        return {
+            "rows": ColumnSpec(dtype="float32", width=width, serve=self.served, uniform=ROW_SPREAD),
+            "accumulator": ColumnSpec(dtype="float32", width=1),
+            USAGE: USAGE_COLUMN,
+        }
 
 
 @dataclass(frozen=True)
@@ -45,6 +81,8 @@ class Design:
     architecture: Architecture
     transform: Transform
     seed: int
+    user: Embeddings
+    item: Embeddings
 
     @classmethod
     def of(cls, settings: TrainerSettings) -> Design:
@@ -59,39 +97,43 @@ class Design:
             ),
             Transform(history_length=settings.history_length),
             settings.seed,
+            user=Embeddings.of(settings.tables.user, settings.seed),
+            item=Embeddings.of(settings.tables.item, settings.seed),
         )
 
     def tables(self) -> dict[str, dict[str, ColumnSpec]]:
         """Columns by table name."""
-        rows = {
-            "rows": ColumnSpec(
-                dtype="float32",
-                width=self.architecture.embedding_dim,
-                serve="float32",
-                uniform=ROW_SPREAD,
-            ),
-            "accumulator": ColumnSpec(dtype="float32", width=1),
-            USAGE: USAGE_COLUMN,
-        }
+        width = self.architecture.embedding_dim
         history = ColumnSpec(
             dtype="int64", width=self.architecture.history_length, serve="int64", fill=PAD
         )
         return {
-            "user": rows,
-            "item": rows,
+            "user": self.user.columns(width),
+            "item": self.item.columns(width),
             "history": {"items": history, USAGE: USAGE_COLUMN},
         }
 
+    def defaults(self) -> dict[str, DefaultRow]:
+        """What keys without a row read as, by table name."""
+        return {"user": self.user.default, "item": self.item.default, "history": DefaultRow()}
+
     def lineage(self) -> str:
-        """12 hex digits that name all versions of this design."""
+        """12 hex digits that name all versions of this design: a hash of what they store."""
+        defaults = self.defaults()
         described = {
             "architecture": self.architecture.model_dump(mode="json"),
-            "tables": {
-                table: {name: vars(spec) for name, spec in columns.items()}
-                for table, columns in self.tables().items()
-            },
             "transform": self.transform.fingerprint(),
             "seed": self.seed,
+            "tables": {
+                table: {
+                    "columns": {
+                        name: column.model_dump(mode="json")
+                        for name, column in stored_columns(columns).items()
+                    },
+                    "default": defaults[table].model_dump(mode="json"),
+                }
+                for table, columns in self.tables().items()
+            },
         }
         canonical = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:12]

@@ -6,6 +6,7 @@ Run when the image is built, so that a pod finds its kernels compiled (millstrea
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,6 +20,23 @@ from millstream_trainer.model import Design, LiveModel
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.synthetic import SyntheticStream
 
+# Between them these need every kernel that some choice of the user does.
+RULES: Final = TablesSpec.model_validate(
+    {
+        "user": {
+            "admission": {"countMin": {"threshold": 1, "width": 16}},
+            "eviction": {"ttl": {"seconds": 1}, "lfu": {"capacity": 4}},
+            "servedAs": "int8",
+            "defaultRow": "SharedOov",
+        },
+        "item": {
+            "admission": {"probabilistic": {"probability": 0.5}},
+            "eviction": {"l2": {"threshold": 0.1}},
+            "defaultRow": "HashInit",
+        },
+    }
+)
+
 
 def warm_up() -> None:
     """Learn small batches under all rules, take snapshots of it, and restore them."""
@@ -29,20 +47,9 @@ def warm_up() -> None:
         synthetic=source,
         embedding_dim=4,
         history_length=3,
+        tables=RULES,
     )
-    rules = TablesSpec.model_validate(
-        {
-            "user": {
-                "admission": {"countMin": {"threshold": 1, "width": 16}},
-                "eviction": {"ttl": {"seconds": 1}, "lfu": {"capacity": 4}},
-            },
-            "item": {
-                "admission": {"probabilistic": {"probability": 0.5}},
-                "eviction": {"l2": {"threshold": 0.1}},
-            },
-        }
-    )
-    model = LiveModel.fresh(Design.of(settings), 0.001, torch.device("cpu"), rules)
+    model = LiveModel.fresh(Design.of(settings), 0.001, torch.device("cpu"), RULES)
     learner = Learner(model, sparse_learning_rate=0.05)
     stream = SyntheticStream(source)
     for _ in range(2 * SWEEP_STEPS):

@@ -38,7 +38,8 @@ def read_dense(store: ModelStore, manifest: Manifest, group: Group) -> Tensors:
     data = store.get_data(manifest.lineage, manifest.dense[group])
     try:
         return load(data)
-    except SafetensorError as error:
+    # KeyError: a type that numpy does not have; ValueError: a shape that it cannot.
+    except (SafetensorError, KeyError, ValueError) as error:
         raise IntegrityError(
             "Malformed", f"the {group} weights of version {manifest.version}: {error}"
         ) from error

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
-from millstream_api.manifest import Column, Group, ObjectRef, Shard, Table
+from millstream_api.manifest import Column, DefaultRow, Group, ObjectRef, Shard, Table
+from millstream_core.checkpoint.promises import BUCKETS, refuse_promises
 from millstream_core.store import IntegrityError
 from millstream_core.tables.encoding import stored_form
 from millstream_core.tables.training import ColumnSpec, Rows
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from millstream_core.store import ModelStore
     from millstream_core.tables.training import SealedTable
 
-BUCKETS: Final = 1024
 _EXACT: Final = ".exact"
 
 
@@ -58,8 +58,17 @@ class Folder:
         return self.store.put_data(self.lineage, f"{self.path}/{name}", data)
 
 
-def write_table(folder: Folder, name: str, sealed: SealedTable) -> Table:
-    """Write one table's snapshot and describe it; returns when all of it is durable."""
+def write_table(
+    folder: Folder, name: str, sealed: SealedTable, default: DefaultRow | None = None
+) -> Table:
+    """Write one table's snapshot and describe it; returns when all of it is durable.
+
+    Args:
+        folder: where to.
+        name: of the table.
+        sealed: what to write.
+        default: what keys without a row read as; None: zeros.
+    """
     snapshot = sealed.snapshot
     columns = stored_columns(snapshot.specs)
     arrays = sealed.served | {
@@ -69,6 +78,7 @@ def write_table(folder: Folder, name: str, sealed: SealedTable) -> Table:
     }
     return Table(
         columns=columns,
+        default=default or DefaultRow(),
         seed=snapshot.seed,
         rows=snapshot.total,
         touched=snapshot.touched,
@@ -166,8 +176,10 @@ def read_table(
 
     Raises:
         IntegrityError: an object is missing, altered, of another shape, or its keys do not ascend.
+            What the manifest promises is checked before anything is fetched.
     """
     wanted = {name: column for name, column in table.columns.items() if column.group in groups}
+    refuse_promises(table, wanted)
     parts = [_read_shard(store, pool, lineage, shard, wanted) for shard in table.shards]
     by_group = {
         group: _joined(
@@ -182,6 +194,8 @@ def read_table(
     first = next(iter(by_group.values()))
     if any(not np.array_equal(rows.keys, first.keys) for rows in by_group.values()):
         raise IntegrityError("Malformed", "the groups of a table name different keys")
+    if len(np.unique(first.gone)) < len(first.gone) or np.isin(first.gone, first.keys).any():
+        raise IntegrityError("Malformed", "a key of a table leaves twice, or leaves and has a row")
     columns = {name: array for rows in by_group.values() for name, array in rows.columns.items()}
     return TableRows(first.keys, columns, first.gone)
 
@@ -196,23 +210,16 @@ def _read_shard(
     columns = {name: column for name, column in wanted.items() if column.group == shard.group}
     if not columns:
         return TableRows(np.empty(0, np.int64), {}, np.empty(0, np.int64))
-    if not columns.keys() <= shard.columns.keys():
-        raise IntegrityError("Malformed", f"a shard lacks one of the columns {sorted(columns)}")
     objects = [shard.keys, *(shard.columns[name] for name in columns)]
     objects += [gone for gone in (shard.evicted, shard.erased) if gone is not None]
     fetched = list(pool.map(lambda obj: store.get_data(lineage, obj), objects))
-    keys = _array(fetched[0], shard.keys, shard.rows, np.dtype("<i8"), 1)[:, 0]
-    if len(keys) > 1 and not np.all(keys[1:] > keys[:-1]):
+    keys = np.frombuffer(fetched[0], "<i8")
+    if not np.all(keys[1:] > keys[:-1]):
         raise IntegrityError("Malformed", f"the keys in {shard.keys.path} do not ascend")
-    arrays = {
-        name: _array(
-            data,
-            shard.columns[name],
-            shard.rows,
-            *stored_form(column.dtype, column.width),
-        )
-        for (name, column), data in zip(columns.items(), fetched[1:], strict=False)
-    }
+    arrays = {}
+    for (name, column), data in zip(columns.items(), fetched[1:], strict=False):
+        dtype, width = stored_form(column.dtype, column.width)
+        arrays[name] = np.frombuffer(data, dtype.newbyteorder("<")).reshape(shard.rows, width)
     gone = [np.frombuffer(data, "<i8") for data in fetched[1 + len(columns) :]]
     return TableRows(keys, arrays, np.concatenate([*gone, np.empty(0, np.int64)]))
 
@@ -230,14 +237,3 @@ def _joined(parts: Sequence[TableRows]) -> TableRows:
         for name in parts[0].columns
     }
     return TableRows(keys, columns, np.concatenate([part.gone for part in parts]))
-
-
-def _array(
-    data: bytes, obj: ObjectRef, rows: int, dtype: np.dtype[Any], width: int
-) -> NDArray[Any]:
-    if len(data) != rows * width * dtype.itemsize:
-        raise IntegrityError(
-            "Malformed",
-            f"{obj.path} holds {len(data)} bytes, which is not {rows} rows of {width} {dtype}",
-        )
-    return np.frombuffer(data, dtype.newbyteorder("<")).reshape(rows, width)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from millstream_api.manifest import VersionRef
 
 IntegrityReason = Literal[
-    "DigestMismatch", "Truncated", "Malformed", "LineageBroken", "FormatTooNew"
+    "DigestMismatch", "Truncated", "Oversized", "Malformed", "LineageBroken", "FormatTooNew"
 ]
 
 
@@ -69,3 +69,9 @@ class IntegrityError(StoreError):
     def __init__(self, reason: IntegrityReason, message: str) -> None:
         super().__init__(message)
         self.reason: IntegrityReason = reason
+
+
+def refuse_oversized(key: str, size: int, at_most: int | None) -> None:
+    """Raise IntegrityError where an object has more bytes than it may."""
+    if at_most is not None and size > at_most:
+        raise IntegrityError("Oversized", f"{key} has {size} bytes, it may have {at_most}")

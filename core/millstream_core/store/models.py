@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from millstream_core.store.objects import ObjectStore
 
 MANIFESTS_KEPT: Final = 1024
+DOCUMENT_BYTES: Final = 16 << 20  # of a manifest or another document; a shard is 500 in one
 
 
 class ModelStore:
@@ -119,7 +120,7 @@ class ModelStore:
             if known is not None:
                 self._manifests.move_to_end(ref.digest)
                 return known
-        data = self._objects.get(self._manifest_key(ref)).data
+        data = self._objects.get(self._manifest_key(ref), DOCUMENT_BYTES).data
         if hashlib.sha256(data).hexdigest() != ref.digest:
             raise IntegrityError(
                 "DigestMismatch", f"the manifest of version {ref.version} was altered"
@@ -188,10 +189,10 @@ class ModelStore:
         """Read one object of a version, verified before anybody parses it.
 
         Raises:
-            IntegrityError: missing (Truncated), of another size, or of other content.
+            IntegrityError: missing or shorter (Truncated), longer (Oversized), or of other content.
         """
         try:
-            data = self._objects.get(f"{self._root}/{lineage}/{obj.path}").data
+            data = self._objects.get(f"{self._root}/{lineage}/{obj.path}", obj.bytes).data
         except ObjectMissing as error:
             raise IntegrityError("Truncated", f"{obj.path} is named but not there") from error
         if len(data) != obj.bytes:
@@ -208,7 +209,7 @@ class ModelStore:
 
     def transform(self, digest: str) -> bytes:
         """The transform document of this digest; raises IntegrityError if it is another."""
-        data = self._objects.get(f"{self._root}/transform/{digest}").data
+        data = self._objects.get(f"{self._root}/transform/{digest}", DOCUMENT_BYTES).data
         if hashlib.sha256(data).hexdigest() != digest:
             raise IntegrityError("DigestMismatch", f"the transform {digest[:12]} was altered")
         return data
@@ -218,7 +219,7 @@ class ModelStore:
     def channel(self, name: str) -> tuple[Channel, str] | None:
         """A channel and the tag to move it by; None where nobody has created it."""
         try:
-            stored = self._objects.get(f"{self._root}/channel/{name}")
+            stored = self._objects.get(f"{self._root}/channel/{name}", DOCUMENT_BYTES)
         except ObjectMissing:
             return None
         try:
@@ -241,7 +242,7 @@ class ModelStore:
     # Keys
 
     def _commit(self, lineage: str, version: int) -> Commit:
-        data = self._objects.get(self._commit_key(lineage, version)).data
+        data = self._objects.get(self._commit_key(lineage, version), DOCUMENT_BYTES).data
         try:
             return Commit.parse(data)
         except ValidationError as error:

@@ -27,8 +27,17 @@ class ObjectStore(Protocol):
     Every method raises StoreUnavailable or AccessDenied where the store does not do its part.
     """
 
-    def get(self, key: str) -> Stored:
-        """Read a whole object; raises ObjectMissing."""
+    def get(self, key: str, at_most: int | None = None) -> Stored:
+        """Read a whole object.
+
+        Args:
+            key: where.
+            at_most: bytes that it may have; None: any number.
+
+        Raises:
+            ObjectMissing: there is none.
+            IntegrityError: it is larger (Oversized); nothing of it was read.
+        """
 
     def put(
         self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None

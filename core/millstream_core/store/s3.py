@@ -21,6 +21,7 @@ from millstream_core.store.errors import (
     PreconditionFailed,
     StoreError,
     StoreUnavailable,
+    refuse_oversized,
 )
 from millstream_core.store.objects import Stored
 
@@ -68,11 +69,13 @@ class S3ObjectStore:
             ),
         )
 
-    def get(self, key: str) -> Stored:
+    def get(self, key: str, at_most: int | None = None) -> Stored:
         """See ObjectStore."""
         try:
             answer = self._client.get_object(Bucket=self._bucket, Key=key)
-            return Stored(answer["Body"].read(), answer["ETag"])
+            with answer["Body"] as body:
+                refuse_oversized(key, answer["ContentLength"], at_most)
+                return Stored(body.read(), answer["ETag"])
         except (BotoCoreError, ClientError) as error:
             raise self._explained(error, key) from error
 

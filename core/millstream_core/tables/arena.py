@@ -22,7 +22,12 @@ class Arena:
     """`values[max_rows, width]`, all zeros until written."""
 
     def __init__(self, dtype: np.dtype[Any], width: int, max_rows: int) -> None:
-        """Reserve address space; no memory is used yet."""
+        """Reserve address space; no memory is used yet. MemoryError where there is not enough."""
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
-        mapping = mmap.mmap(-1, max_rows * width * dtype.itemsize, flags=flags)
+        try:
+            mapping = mmap.mmap(-1, max_rows * width * dtype.itemsize, flags=flags)
+        except (OSError, OverflowError) as error:
+            raise MemoryError(
+                f"no address space for {max_rows} rows of {width} {dtype} values"
+            ) from error
         self.values: NDArray[Any] = np.frombuffer(mapping, dtype).reshape(max_rows, width)

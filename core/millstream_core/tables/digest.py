@@ -26,7 +26,7 @@ def row_hashes(keys: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Has
 
     Args:
         keys: int64[n].
-        columns: name -> array[n, width] of 4- or 8-byte values; hashed in order of their names.
+        columns: name -> array[n, width] as stored; hashed in order of their names.
     """
     hashes = np.empty((len(keys), 2), np.uint64)
     words = [_words(columns[name]) for name in sorted(columns)]
@@ -50,9 +50,12 @@ def combined(state: str, added: Hashes, removed: Hashes) -> str:
 
 
 def _words(column: NDArray[Any]) -> NDArray[np.uint32]:
-    """The bytes of each row as 32-bit words, uint32[n, bytes / 4]."""
-    width = column.shape[1] * column.dtype.itemsize // 4
-    return np.ascontiguousarray(column).view(np.uint32).reshape(len(column), width)
+    """The bytes of each row as 32-bit words, uint32[n, ⌈bytes / 4⌉], zeros after the last."""
+    size = column.shape[1] * column.dtype.itemsize
+    data = np.ascontiguousarray(column).view(np.uint8).reshape(len(column), size)
+    if size % 4:
+        data = np.pad(data, ((0, 0), (0, -size % 4)))
+    return data.view(np.uint32)
 
 
 @njit(cache=True, nogil=True)

@@ -18,13 +18,12 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numba import njit
 
 from millstream_core.tables.arena import Arena
+from millstream_core.tables.defaults import draw_rows
 from millstream_core.tables.departed import Departed
 from millstream_core.tables.digest import EMPTY_STATE, Hashes, combined, row_hashes
 from millstream_core.tables.encoding import encode
-from millstream_core.tables.hashing import GOLDEN, mix
 from millstream_core.tables.slots import SlotIndex, Slots
 
 if TYPE_CHECKING:
@@ -225,7 +224,7 @@ class TrainingTable:
             values = self._values[name].values
             if spec.uniform:
                 fresh = np.empty((len(keys), spec.width), np.float32)
-                _draw(fresh, keys, np.uint64(self.seed), np.float32(spec.uniform))
+                draw_rows(fresh, keys, np.uint64(self.seed), np.float32(spec.uniform))
                 values[slots] = fresh
             else:
                 values[slots] = spec.fill
@@ -273,16 +272,3 @@ def _digested(
         return np.ones((len(keys), 2), np.uint64), digest
     hashes = row_hashes(keys, served)
     return hashes, combined(digest, hashes, np.concatenate([before, gone]))
-
-
-@njit(cache=True, nogil=True)
-def _draw(
-    rows: NDArray[np.float32], keys: NDArray[np.int64], seed: np.uint64, uniform: np.float32
-) -> None:
-    """Fill new rows from their keys alone, so that every replay draws the same."""
-    for i in range(len(keys)):
-        state = mix(np.uint64(keys[i]) ^ mix(seed + GOLDEN))
-        for j in range(rows.shape[1]):
-            state += GOLDEN
-            unit = np.float32(mix(state) >> np.uint64(40)) / np.float32(1 << 24)  # [0, 1)
-            rows[i, j] = (np.float32(2) * unit - np.float32(1)) * uniform

@@ -22,6 +22,7 @@ from numba import njit
 
 from millstream_core.tables.arena import Arena
 from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
+from millstream_core.tables.encoding import decode, stored_form
 from millstream_core.tables.index import KeyIndex, Keys, Ordinals
 
 if TYPE_CHECKING:
@@ -52,9 +53,10 @@ class TableVersion:
         return slots
 
     def gather(self, column: str, keys: Keys) -> NDArray[Any]:
-        """The rows of these keys, [n, width]; zeros where there is none."""
+        """The rows of these keys as live values, [n, width]; zeros where there is none."""
         slots = self.slots(keys)
-        rows = self.table.values(column)[np.maximum(slots, 0)]
+        stored = self.table.values(column)[np.maximum(slots, 0)]
+        rows = decode(stored, self.table.columns[column].dtype)
         rows[slots < 0] = 0
         return rows
 
@@ -73,7 +75,7 @@ class VersionedTable:
         self.columns = dict(columns)
         self.index = KeyIndex(max_rows)
         self._rows = {
-            name: Arena(np.dtype(column.dtype), column.width, max_rows)
+            name: Arena(*stored_form(column.dtype, column.width), max_rows)
             for name, column in columns.items()
         }
         self._chunks = Arena(np.dtype(np.int32), CHUNK, 4 * max_rows // CHUNK)
@@ -93,7 +95,7 @@ class VersionedTable:
         return self._used_slots * row + self._used_chunks * CHUNK * 4
 
     def values(self, column: str) -> NDArray[Any]:
-        """The storage of a column, [max_rows, width], indexed by slot; never written again."""
+        """The storage of a column, [max_rows, stored width], by slot; never written again."""
         return self._rows[column].values
 
     def load(
@@ -110,7 +112,7 @@ class VersionedTable:
         Args:
             parent: the version to start from, or to share equal rows with; None at first.
             keys: int64[n], each once.
-            columns: name -> [n, width], the rows of these keys.
+            columns: name -> [n, stored width], the rows of these keys as stored.
             gone: int64[m], keys that have no row any more.
             whole: the given rows are all there are; the parent's others do not carry over.
         """

@@ -1,7 +1,8 @@
 """The forward pass of DIN over rows that stay where they are: in the arenas of the tables.
 
-One call scores one request without the GIL and without allocating: rows are gathered by slot into
-scratch of the calling thread, candidates go through in blocks that fit the first-level cache.
+One call scores one request without the GIL and without allocating: rows are gathered by slot, and
+decoded on the way, into scratch of the calling thread; candidates go through in blocks that fit
+the first-level cache.
 
 Letters: N candidates, T history items (at most L), d embedding width, A1 A2 H1 H2 padded widths of
 the hidden layers, C candidates of a block.
@@ -15,11 +16,14 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from millstream_serving.engine.rows import gather
 from millstream_serving.engine.tiles import accumulate
 
 if TYPE_CHECKING:
     from millstream_serving.engine.networks import Matrix, Vector, Weights
+    from millstream_serving.engine.rows import StoredRows
 
+Keys = NDArray[np.int64]
 Slots = NDArray[np.int32]
 
 BLOCK: Final = 16  # candidates scored together
@@ -67,16 +71,6 @@ def scratch_for(weights: Weights, history_length: int) -> Scratch:
         pairs_second=matrix(longest, a2),
         attention=np.zeros(longest, np.float32),
     )
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _gather(values: Matrix, slots: Slots, start: int, count: int, out: Matrix) -> None:
-    for i in range(count):
-        slot = slots[start + i]
-        if slot < 0:
-            out[i, :] = np.float32(0.0)
-        else:
-            out[i, :] = values[slot, :]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -135,38 +129,44 @@ def _attend(w: Weights, s: Scratch, candidate: int, count: int) -> None:
 @njit(cache=True, nogil=True, error_model="numpy")
 def score(
     weights: Weights,
-    user_rows: Matrix,
+    user_rows: StoredRows,
+    user_keys: Keys,
     user_slots: Slots,
-    item_rows: Matrix,
+    item_rows: StoredRows,
+    item_keys: Keys,
     item_slots: Slots,
+    history_keys: Keys,
     history_slots: Slots,
     scratch: Scratch,
     logits: Vector,
 ) -> None:
-    """Logits of one user's candidates; a slot of -1 reads as a row of zeros.
+    """Logits of one user's candidates; what has a slot of -1 reads as the table's default row.
 
     Args:
         weights: of the version.
-        user_rows: float32[any, d], the storage of the user table.
+        user_rows: of the user table, d values in a row.
+        user_keys: int64[1], the user.
         user_slots: int32[1], where the user's row is.
-        item_rows: float32[any, d], the storage of the item table.
-        item_slots: int32[N], the candidates.
-        history_slots: int32[T], the history without its filler, oldest first, T <= L.
+        item_rows: of the item table, d values in a row.
+        item_keys: int64[N], the candidates.
+        item_slots: int32[N], where their rows are.
+        history_keys: int64[T], the history without its filler, oldest first, T <= L.
+        history_slots: int32[T], where its items' rows are.
         scratch: of the calling thread, made for these weights.
         logits: float32[N], written.
     """
     w, s = weights, scratch
     count = len(history_slots)
-    _gather(user_rows, user_slots, 0, 1, s.user)
+    gather(user_rows, user_keys, user_slots, 0, 1, s.user)
     _fill(s.user_part, 1, w.head_bias)
     accumulate(s.user, 1, w.head_user, s.user_part)
-    _gather(item_rows, history_slots, 0, count, s.history)
+    gather(item_rows, history_keys, history_slots, 0, count, s.history)
     s.keys[:count, :] = np.float32(0.0)
     accumulate(s.history, count, w.key, s.keys)
 
     for start in range(0, len(item_slots), BLOCK):
         block = min(BLOCK, len(item_slots) - start)
-        _gather(item_rows, item_slots, start, block, s.candidates)
+        gather(item_rows, item_keys, item_slots, start, block, s.candidates)
         _fill(s.queries, block, w.attention_bias)
         accumulate(s.candidates, block, w.query, s.queries)
         s.interests[:block, :] = np.float32(0.0)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_core.tables.versioned import TableVersion
     from millstream_serving.engine.networks import Weights
+    from millstream_serving.engine.rows import StoredRows
 
 Keys = NDArray[np.int64]
 
@@ -47,6 +48,7 @@ class ModelVersion:
     manifest: Manifest
     weights: Weights
     tables: dict[str, TableVersion]
+    rows: dict[str, StoredRows]  # of the tables of embeddings, as the kernel reads them
     popular: Keys  # [<= 200], most clicked lately, best first
     newest: Keys  # [<= 50], newest items
 
@@ -56,7 +58,7 @@ class ModelVersion:
         """Score candidates for a user.
 
         Args:
-            user: key of the user; None or without a row reads as zeros.
+            user: key of the user; None reads as any user without a row.
             items: int64[N], keys of the candidates.
             history: int64[any], keys of clicked items, oldest first; the last L are used.
             pad: of the calling thread.
@@ -67,16 +69,17 @@ class ModelVersion:
         length = self.manifest.architecture.history_length
         seen = history[-length:]
         users, rows = self.tables["user"], self.tables["item"]
-        user_slots = (
-            np.full(1, -1, np.int32) if user is None else users.slots(np.array([user], np.int64))
-        )
+        asking = np.array([PAD if user is None else user], np.int64)
         logits = np.empty(len(items), np.float32)
         score(
             self.weights,
-            users.table.values("rows"),
-            user_slots,
-            rows.table.values("rows"),
+            self.rows["user"],
+            asking,
+            users.slots(asking),
+            self.rows["item"],
+            items,
             rows.slots(items),
+            seen,
             rows.slots(seen),
             pad.fit(self.weights, length),
             logits,

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millstream_api.manifest import Architecture, Column
+from millstream_api.manifest import Architecture, Column, DefaultRow
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.engine.networks import prepare, shapes_of
+from millstream_serving.engine.rows import rows_of
 from millstream_serving.engine.scoring import score, scratch_for
 
 if TYPE_CHECKING:
@@ -36,13 +37,18 @@ def warm_up() -> None:
     dense = {name: np.zeros(shape, np.float32) for name, shape in shapes_of(_SMALLEST).items()}
     weights = prepare(_SMALLEST, dense)
     logits = np.empty(3, np.float32)
+    stored = rows_of(delta, DefaultRow())
+    user, items, history = np.array([0], np.int64), np.arange(3), np.arange(2)
     score(
         weights,
-        table.values("rows"),
-        delta.slots(np.array([0], np.int64)),
-        table.values("rows"),
-        delta.slots(np.arange(3)),
-        delta.slots(np.arange(2)),
+        stored,
+        user,
+        delta.slots(user),
+        stored,
+        items,
+        delta.slots(items),
+        history,
+        delta.slots(history),
         scratch_for(weights, _SMALLEST.history_length),
         logits,
     )

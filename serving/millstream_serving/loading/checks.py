@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from millstream_api.manifest import Column, Manifest, VersionRef
 from millstream_core.features import Transform
+from millstream_core.tables.encoding import finite_rows
 from millstream_serving.engine.networks import UnknownArchitecture, shapes_of
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from millstream_core.tables.versioned import TableVersion
 
 CANDIDATES: Final = ("candidates.popular", "candidates.new")
+MOST_CANDIDATES: Final = 10_000  # all of them may be scored in one request
+EMBEDDINGS: Final = ("user", "item")  # the tables whose rows a network reads
+READABLE: Final = ("float32", "float16", "int8rows")  # the forms its kernel decodes
 
 
 @dataclass(frozen=True)
@@ -123,15 +127,30 @@ def _transform_is_unknown(step: Step) -> Finding | None:
 
 def _columns_differ(step: Step) -> Finding | None:
     shape = step.manifest.architecture
-    expected = {
-        "user": {"rows": Column(dtype="float32", width=shape.embedding_dim, group="serve")},
-        "item": {"rows": Column(dtype="float32", width=shape.embedding_dim, group="serve")},
-        "history": {"items": Column(dtype="int64", width=shape.history_length, group="serve")},
-    }
     found = serve_columns(step.manifest)
+    history = Column(dtype="int64", width=shape.history_length, group="serve")
+    expected = {"history": {"items": history}}
+    for name in EMBEDDINGS:
+        rows = found.get(name, {}).get("rows")
+        dtype = rows.dtype if rows is not None and rows.dtype in READABLE else "float32"
+        column = Column(dtype=dtype, width=shape.embedding_dim, group="serve")
+        expected[name] = {"rows": column}
     if found == expected:
         return None
     return Finding("ColumnsMismatch", f"its tables are {found}, this server reads {expected}")
+
+
+def _default_row_changed(step: Step) -> Finding | None:
+    if step.parent is None:
+        return None
+    for name, table in step.manifest.tables.items():
+        if table.default != step.parent.tables[name].default:
+            return Finding(
+                "DefaultRowMismatch",
+                f"a delta cannot change what a key without a row in {name} reads as: publish a "
+                "base",
+            )
+    return None
 
 
 def _state_before_differs(step: Step) -> Finding | None:
@@ -156,6 +175,7 @@ BEFORE_FETCHING: Final[tuple[Callable[[Step], Finding | None], ...]] = (
     _transform_changed,
     _transform_is_unknown,
     _columns_differ,
+    _default_row_changed,
     _state_before_differs,
 )
 
@@ -175,21 +195,24 @@ def refuse_dense(version: int, dense: Mapping[str, NDArray[Any]]) -> None:
             raise Refused("NonFiniteWeights", f"version {version}: {name} is not finite")
     for name in CANDIDATES:
         array = dense.get(name, np.empty(0))
-        if array.dtype != np.int64 or array.ndim != 1:
-            raise Refused("Malformed", f"version {version}: {name} must be a list of int64 keys")
+        if array.dtype != np.int64 or array.ndim != 1 or len(array) > MOST_CANDIDATES:
+            raise Refused(
+                "Malformed",
+                f"version {version}: {name} must be a list of at most {MOST_CANDIDATES} int64 keys",
+            )
 
 
-def refuse_rows(version: int, table: str, rows: TableRows) -> None:
-    """Raise Refused where some row is not finite."""
+def refuse_rows(manifest: Manifest, table: str, rows: TableRows) -> None:
+    """Raise Refused where some row is not finite, in whatever form it is stored."""
+    columns = manifest.tables[table].columns
     for column, values in rows.columns.items():
-        if values.dtype.kind == "f":
-            is_bad = ~np.isfinite(values).all(axis=1)
-            if is_bad.any():
-                raise Refused(
-                    "NonFiniteRows",
-                    f"version {version}: {int(is_bad.sum())} of {len(values)} rows of "
-                    f"{table}.{column} are not finite",
-                )
+        bad = len(values) - int(np.count_nonzero(finite_rows(values, columns[column].dtype)))
+        if bad:
+            raise Refused(
+                "NonFiniteRows",
+                f"version {manifest.version}: {bad} of {len(values)} rows of {table}.{column} "
+                "are not finite",
+            )
 
 
 def refuse_state(manifest: Manifest, table: str, applied: TableVersion) -> None:

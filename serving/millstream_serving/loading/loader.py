@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 FETCHES_AT_ONCE: Final = 8
 REFUSALS_KEPT: Final = 256
+LONGEST_MESSAGE: Final = 1000  # of a refusal: it may quote what a hostile manifest says
 PAUSES_SECONDS: Final = (0.25, 10.0)  # the first, and the longest, between two tries
 LOOK_AT_STORE_SECONDS: Final = 15.0  # how stale the reported health may become when idle
 
@@ -175,9 +176,13 @@ class Loader:
         try:
             self._shelf.load(ref, self._is_wanted, loaded)
         except Refused as refusal:
-            log.warning("version %d is refused: %s: %s", ref.version, refusal.reason, refusal)
+            said = str(refusal)[:LONGEST_MESSAGE]
+            log.warning("version %d is refused: %s: %s", ref.version, refusal.reason, said)
             self._refused[ref.digest] = VersionState(
-                ref=ref, state="Refused", reason=refusal.reason, message=str(refusal)
+                ref=ref,
+                state="Refused",
+                reason=refusal.reason,
+                message=said,
             )
             while len(self._refused) > REFUSALS_KEPT:
                 self._refused.popitem(last=False)

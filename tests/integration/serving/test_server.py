@@ -192,10 +192,10 @@ async def test_a_replica_that_starts_mid_rollout_is_ready_when_it_holds_everythi
     real_get = publisher.objects.get
     away = StoreUnavailable("gone")
 
-    def get(wanted):
+    def get(wanted, at_most=None):
         if away is not None and wanted == key:
             raise away
-        return real_get(wanted)
+        return real_get(wanted, at_most)
 
     publisher.objects.get = get
     running.release(stable=stable, candidate=candidate, advanced=5, mode="Gray")

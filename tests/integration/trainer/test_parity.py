@@ -8,14 +8,24 @@ import numpy as np
 import pytest
 import torch
 
+from millstream_api.tables import EmbeddingTableSpec, TablesSpec
 from millstream_core.features import PAD
+from millstream_serving.engine.rows import gather
 from millstream_serving.engine.versions import ModelVersion, ScratchPad
 from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.learner import Learner
 from millstream_trainer.model import Design
+from millstream_trainer.models.reading import read_rows
 from millstream_trainer.publishing.restoring import Restorer, restore_newest
 from millstream_trainer.sources.decoding import EventBatch
-from tests.builders.trainer import START, Run, VirtualClock, manifests, store_of
+from tests.builders.trainer import (
+    START,
+    Run,
+    VirtualClock,
+    make_settings,
+    manifests,
+    store_of,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,6 +40,36 @@ def shelf(trained: Run) -> Shelf:
         versions = manifests(trained.objects)
         shelf.load(versions[max(versions)].ref(), lambda _: True, lambda _: None)
     return shelf
+
+
+@pytest.mark.parametrize("served", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("default", ["Zeros", "SharedOov", "HashInit"])
+def test_both_sides_read_the_same_bits_for_unknown_keys(served: str, default: str) -> None:
+    """R3: the policy travels with the version; a trainer that restores it and a server agree."""
+    spec = EmbeddingTableSpec(served_as=served, default_row=default)
+    settings = make_settings(tables=TablesSpec(user=spec, item=spec))
+    run = Run(settings=settings, clock=VirtualClock(seconds=13)).run()
+    versions = manifests(run.objects, settings)
+    last = versions[max(versions)]
+    assert last.kind == "delta"
+    assert {table.default.policy for table in last.tables.values()} == {default, "Zeros"}
+    unknown = np.array([10**12, -(2**63) + 1, 2**63 - 1])
+    with ThreadPoolExecutor(2) as pool:
+        shelf = Shelf(store_of(run.objects), pool)
+        shelf.load(last.ref(), lambda _: True, lambda _: None)
+        restorer = Restorer(
+            store_of(run.objects), pool, Design.of(settings), 0.0, torch.device("cpu")
+        )
+        model, _ = restore_newest(restorer, ())
+    version = shelf.held[last.ref().digest]
+    for name in ("user", "item"):
+        theirs, ours = np.full((2, len(unknown), settings.embedding_dim), np.nan, np.float32)
+        read_rows(model.tables[name], Design.of(settings).defaults()[name], unknown, theirs)
+        slots = version.tables[name].slots(unknown)
+        gather(version.rows[name], unknown, slots, 0, len(unknown), ours)
+        assert slots.tolist() == [-1, -1, -1]
+        assert ours.tobytes() == theirs.tobytes()
+        assert ours.any() == (default != "Zeros")
 
 
 def newest(trained: Run, shelf: Shelf) -> ModelVersion:

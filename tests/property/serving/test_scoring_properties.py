@@ -7,8 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream_serving.engine.networks import prepare
-from millstream_serving.engine.scoring import score, scratch_for
-from tests.builders.serving import make_architecture, random_dense
+from tests.builders.serving import make_architecture, random_dense, scored
 
 ARCHITECTURE = make_architecture()
 WEIGHTS = prepare(ARCHITECTURE, random_dense(ARCHITECTURE))
@@ -18,18 +17,7 @@ slots = st.integers(-1, 49)
 
 
 def logits(user, items, history):
-    out = np.empty(len(items), np.float32)
-    score(
-        WEIGHTS,
-        ROWS,
-        np.array([user], np.int32),
-        ROWS,
-        np.array(items, np.int32),
-        np.array(history, np.int32),
-        scratch_for(WEIGHTS, ARCHITECTURE.history_length),
-        out,
-    )
-    return out
+    return scored(WEIGHTS, ARCHITECTURE, ROWS, user, items, history)
 
 
 @settings(deadline=None)

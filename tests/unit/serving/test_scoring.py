@@ -12,9 +12,9 @@ from millstream_serving.engine.networks import (
     prepare,
     shapes_of,
 )
-from millstream_serving.engine.scoring import BLOCK, score, scratch_for
+from millstream_serving.engine.scoring import BLOCK, scratch_for
 from millstream_serving.engine.tiles import COLUMNS, ROWS, accumulate
-from tests.builders.serving import Dense, make_architecture, random_dense
+from tests.builders.serving import Dense, make_architecture, random_dense, scored
 
 Rows = NDArray[np.float64]
 
@@ -45,19 +45,7 @@ def reference_logit(dense: Dense, user: Rows, item: Rows, history: Rows) -> floa
 
 
 def logits_of(dense, architecture, rows, user, items, history):
-    weights = prepare(architecture, dense)
-    out = np.full(len(items), np.nan, np.float32)
-    score(
-        weights,
-        rows,
-        np.array([user], np.int32),
-        rows,
-        np.array(items, np.int32),
-        np.array(history, np.int32),
-        scratch_for(weights, architecture.history_length),
-        out,
-    )
-    return out
+    return scored(prepare(architecture, dense), architecture, rows, user, items, history)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +106,9 @@ def test_scratch_of_an_earlier_request_does_not_show_in_the_next():
     weights = prepare(architecture, random_dense(architecture))
     scratch = scratch_for(weights, architecture.history_length)
     rows = np.random.default_rng(1).standard_normal((20, 8)).astype(np.float32)
-    user, items = np.array([0], np.int32), np.arange(20, dtype=np.int32)
 
     def run(history: list[int]) -> NDArray[np.float32]:
-        out = np.empty(20, np.float32)
-        score(weights, rows, user, rows, items, np.array(history, np.int32), scratch, out)
-        return out
+        return scored(weights, architecture, rows, 0, range(20), history, scratch)
 
     fresh = run([])
     run([1, 2, 3, 4, 5])

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from millstream_api.manifest import VersionRef
+from millstream_core.checkpoint.ahead import AHEAD
 from millstream_core.store import StoreUnavailable
+from millstream_core.tables.encoding import encode
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.loading.checks import Refused
 from millstream_serving.loading.shelf import Shelf
@@ -19,6 +21,7 @@ from tests.builders.serving import (
     make_ref,
     random_dense,
     random_rows,
+    until,
 )
 
 
@@ -178,6 +181,56 @@ def test_the_tables_of_a_lineage_go_with_its_last_version(publisher, shelf):
     assert shelf.bytes == one
 
 
+def fetched_versions(publisher):
+    """The numbers of the versions whose data was asked for, as they are."""
+    asked: set[int] = set()
+    real_get = publisher.objects.get
+
+    def get(key, at_most=None):
+        if "/data/" in key:
+            asked.add(int(key.split("/data/")[1].split("-")[0]))
+        return real_get(key, at_most)
+
+    publisher.objects.get = get
+    return asked
+
+
+def test_the_next_deltas_are_fetched_while_one_is_applied_and_no_others(publisher, shelf):
+    refs = [publisher.publish(new_rows(publisher, seed)) for seed in range(1, 9)]
+    asked, seen = fetched_versions(publisher), []
+
+    def loaded(version):
+        number = version.ref.version
+        last = min(number + AHEAD, len(refs))
+        until(lambda: set(range(number + 1, last + 1)) <= asked, "what comes next to be fetched")
+        assert max(asked) == last
+        seen.append(number)
+
+    shelf.load(refs[-1], lambda _: True, loaded)
+    assert seen == list(range(9))
+
+
+def test_what_nobody_wants_any_more_is_not_fetched_further(publisher, shelf):
+    base = publisher.latest.ref()
+    refs = [publisher.publish(new_rows(publisher, seed)) for seed in range(1, 9)]
+    asked = fetched_versions(publisher)
+    shelf.load(refs[-1], {base.digest}.__contains__, lambda _: None)
+    load(shelf, refs[0])  # only then is the thread that fetches ahead known to be idle
+    assert max(asked) <= AHEAD
+
+
+def test_a_bad_delta_further_up_does_not_keep_those_below_from_being_held(publisher, shelf):
+    """It is found while they are applied, and counts at its turn."""
+    base = publisher.latest.ref()
+    good = publisher.publish(new_rows(publisher, 1))
+    bad = publisher.publish(new_rows(publisher, 2))
+    publisher.objects.damage("data/2-1/serve/user/0-1023.rows", truncated)
+    with pytest.raises(Refused) as refused:
+        load(shelf, bad, base, good)
+    assert refused.value.reason == "Truncated"
+    assert set(shelf.held) == {base.digest, good.digest}
+
+
 def test_loading_ends_early_when_nobody_wants_the_version_any_more(publisher, shelf):
     base = publisher.latest.ref()
     last = publisher.publish(new_rows(publisher, 1))
@@ -254,6 +307,12 @@ def with_width(manifest, width):
     return with_table(manifest, "user", columns=columns)
 
 
+def with_dtype(manifest, dtype):
+    columns = dict(manifest.tables["user"].columns)
+    columns["rows"] = columns["rows"].changed(dtype=dtype)
+    return with_table(manifest, "user", columns=columns)
+
+
 def without_table(manifest, name):
     return manifest.changed(tables={k: t for k, t in manifest.tables.items() if k != name})
 
@@ -286,6 +345,24 @@ def without_table(manifest, name):
             id="weights of another network",
         ),
         pytest.param(lambda m: with_width(m, 4), "ColumnsMismatch", id="rows of another width"),
+        pytest.param(
+            lambda m: with_dtype(m, "uint32"), "ColumnsMismatch", id="rows in a form of nobody's"
+        ),
+        pytest.param(
+            lambda m: with_dtype(m, "float16"),
+            "Malformed",
+            id="rows in another form than their files",
+        ),
+        pytest.param(
+            lambda m: with_dtype(m.changed(kind="base"), "float16"),
+            "Malformed",
+            id="a base in another form than its files",
+        ),
+        pytest.param(
+            lambda m: with_table(m, "item", default={"policy": "SharedOov"}),
+            "DefaultRowMismatch",
+            id="a delta with another row for unknown keys",
+        ),
         pytest.param(
             lambda m: without_table(m, "history"), "ColumnsMismatch", id="a table left out"
         ),
@@ -378,6 +455,43 @@ def test_rows_that_are_not_finite_are_refused(publisher, shelf, value):
     with pytest.raises(Refused, match=r"1 of 3 rows of user\.rows") as refused:
         load(shelf, publisher.publish(rows))
     assert refused.value.reason == "NonFiniteRows"
+
+
+@pytest.mark.parametrize("served", ["float16", "int8rows"])
+@pytest.mark.parametrize("value", [np.nan, 3e38], ids=["not a number", "what the form cannot hold"])
+def test_quantised_rows_that_are_not_finite_are_refused(served, value):
+    """R24: a poisoned delta never serves, in whatever form it comes."""
+    publisher = Publisher(MemoryObjects(), served=served)
+    base = publisher.publish(random_rows(publisher, 20, 40))
+    rows = new_rows(publisher, 1)
+    rows["user"][2] = np.full(8, value, np.float32)
+    with ThreadPoolExecutor(2) as pool:
+        shelf = Shelf(publisher.store, pool)
+        load(shelf, base)
+        with pytest.raises(Refused, match=r"1 of 3 rows of user\.rows") as refused:
+            load(shelf, publisher.publish(rows))
+    assert refused.value.reason == "NonFiniteRows"
+    assert set(shelf.held) == {base.digest}
+
+
+@pytest.mark.parametrize("served", ["float16", "int8rows"])
+def test_quantised_rows_are_held_as_they_were_stored(served):
+    """R28: what a chain of deltas leaves in memory is what a base of that state brings."""
+    publisher = Publisher(MemoryObjects(), served=served)
+    publisher.publish(random_rows(publisher, 20, 40))
+    for seed in (1, 2):
+        chain = publisher.publish(new_rows(publisher, seed, users=5), gone={"user": [9 + seed]})
+    base = publisher.publish(base=True)
+    with ThreadPoolExecutor(2) as pool:
+        ends = [load(Shelf(publisher.store, pool), ref) for ref in (chain, base)]
+    for name in ("user", "item"):
+        keys = np.array(sorted(publisher.tables[name]), np.int64)
+        live = np.array([publisher.tables[name][key] for key in keys.tolist()])
+        for version in ends:
+            table = version.tables[name]
+            stored = table.table.values("rows")[table.slots(keys)]
+            assert stored.tobytes() == encode(live, served).tobytes()
+        assert ends[0].tables[name].digest == ends[1].tables[name].digest
 
 
 def test_weights_that_are_not_finite_are_refused(publisher, shelf):

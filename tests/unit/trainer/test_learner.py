@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from millstream_api.tables import TablesSpec
+from millstream_api.tables import EmbeddingTableSpec, TablesSpec
 from millstream_core.features import PAD
+from millstream_core.tables import encoding
 from millstream_core.tables.lifecycle import SWEEP_STEPS
 from millstream_core.tables.training import seal
 from millstream_trainer.learner import Diverged, Learner
-from millstream_trainer.model import Design, LiveModel
+from millstream_trainer.model import SERVED, Design, LiveModel
 from millstream_trainer.models.din import Inputs
+from millstream_trainer.models.reading import read_rows
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.synthetic import SyntheticStream
 from tests.builders.trainer import START, make_batch, make_settings
@@ -64,6 +66,88 @@ def test_unknown_keys_are_scored_as_zeros_whatever_row_they_get() -> None:
     expected = logit_of(model, ZEROS, ZEROS, [])
     assert make_learner(model).learn(make_batch([1], [2], [1])) == pytest.approx([expected])
     assert rows(model, "user", 1).any()
+
+
+def tables_of(default: str, served: str = "float32") -> TablesSpec:
+    spec = EmbeddingTableSpec(default_row=default, served_as=served)
+    return TablesSpec(user=spec, item=spec)
+
+
+def read(model: LiveModel, table: str, *keys: int) -> np.ndarray:
+    found = np.full((len(keys), 8), np.nan, np.float32)
+    read_rows(model.tables[table], model.design.defaults()[table], np.array(keys), found)
+    return found
+
+
+def test_unknown_keys_are_scored_as_the_rows_that_they_then_get() -> None:
+    """R3: with HashInit learning goes on from what was read."""
+    model = make_model(tables=tables_of("HashInit", "int8"))
+    user, item = read(model, "user", 1)[0], read(model, "item", 2)[0]
+    expected = logit_of(model, user, item, [])
+    before = model.network.tensors()
+    learner = Learner(model, sparse_learning_rate=0.0)
+    assert learner.learn(make_batch([1], [2], [1])) == pytest.approx([expected])
+    assert before.keys() == model.network.tensors().keys()
+    np.testing.assert_array_equal(rows(model, "user", 1)[0], user)
+    np.testing.assert_array_equal(rows(model, "item", 2)[0], item)
+
+
+def test_the_shared_row_learns_from_all_unknown_keys_and_from_no_other() -> None:
+    model = make_model(tables=tables_of("SharedOov"))
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 2, 3], [5, 6, 7], [1, 1, 0]))
+    table = model.tables["item"]
+    slots = table.slots(np.array([PAD, 5, 6, 7]))
+    # All read the same, so their gradients differ in length and sign alone; the accumulator keeps
+    # the mean square.
+    shared, *lengths = np.sqrt(table.values("accumulator")[slots, 0])
+    assert shared == pytest.approx(lengths[0] + lengths[1] - lengths[2], rel=1e-4)
+    shared = rows(model, "item", PAD)
+    learner.learn(make_batch([1, 2], [5, 6], [0, 1]))
+    np.testing.assert_array_equal(rows(model, "item", PAD), shared)
+    learner.learn(make_batch([1], [8], [0]))
+    assert (rows(model, "item", PAD) != shared).any()
+
+
+def test_the_shared_row_travels_like_any_other() -> None:
+    model = make_model(tables=tables_of("SharedOov"))
+    learner = make_learner(model)
+    learner.learn(make_batch([1], [5], [0]))
+    for table in model.tables.values():
+        table.committed(seal(table.snapshot(whole=True)))
+    learner.learn(make_batch([1], [5], [0]))
+    assert PAD not in model.tables["item"].snapshot(whole=False).rows.keys
+    learner.learn(make_batch([1], [6], [0]))
+    assert PAD in model.tables["item"].snapshot(whole=False).rows.keys
+    assert PAD not in model.tables["user"].snapshot(whole=False).rows.keys
+
+
+@pytest.mark.parametrize("served", ["float32", "float16", "int8"])
+def test_unknown_keys_are_scored_as_the_shared_row_in_the_form_that_servers_read(
+    served: str,
+) -> None:
+    """R3: before and after int8."""
+    model = make_model(tables=tables_of("SharedOov", served))
+    learner = make_learner(model)
+    assert not read(model, "user", 9).any()
+    for user in range(1, 5):
+        learner.learn(make_batch([user], [user], [1]))
+    exact, found = rows(model, "user", PAD), read(model, "user", 9)
+    form = SERVED[served]
+    np.testing.assert_array_equal(found, encoding.decode(encoding.encode(exact, form), form))
+    assert np.array_equal(found, exact) is (served == "float32")
+    expected = logit_of(model, found[0], read(model, "item", 9)[0], [])
+    assert learner.learn(make_batch([9], [9], [1])) == pytest.approx([expected], rel=1e-5)
+
+
+def test_the_filler_of_histories_reads_as_nothing_also_where_it_has_a_row() -> None:
+    """PAD in a history is masked; as the shared row's key it is an item like any other."""
+    model = make_model(tables=tables_of("SharedOov"))
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 2], [5, 6], [1, 1]))
+    user, item = rows(model, "user", 1)[0], rows(model, "item", 6, 5)
+    expected = logit_of(model, user, item[0], [item[1]])
+    assert learner.learn(make_batch([1], [6], [0])) == pytest.approx([expected], rel=1e-4)
 
 
 def test_an_event_is_scored_before_it_is_learned() -> None:

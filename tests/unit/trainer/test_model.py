@@ -21,6 +21,14 @@ CPU = torch.device("cpu")
         pytest.param({"embedding_dim": 12}, True, id="a wider embedding is another lineage"),
         pytest.param({"history_length": 6}, True, id="a longer history is another lineage"),
         pytest.param({"seed": 1}, True, id="another seed is another lineage"),
+        pytest.param(
+            {"tables": {"item": {"served_as": "int8"}}}, True, id="rows in fewer bytes are another"
+        ),
+        pytest.param(
+            {"tables": {"user": {"default_row": "SharedOov"}}},
+            True,
+            id="another row for unknown keys is another lineage",
+        ),
         pytest.param({"batch_size": 32}, False, id="the batch size may change on the way"),
         pytest.param({"dense_learning_rate": 0.1}, False, id="a learning rate may change"),
         pytest.param({"publish_interval_seconds": 1.0}, False, id="the interval may change"),
@@ -34,7 +42,7 @@ def test_what_makes_a_lineage(change: dict[str, Any], is_new: bool) -> None:
 
 def test_a_lineage_is_the_same_on_every_machine() -> None:
     """Frozen: if this changes, every model in production begins anew."""
-    assert Design.of(make_settings()).lineage() == "0a520b411fb1"
+    assert Design.of(make_settings()).lineage() == "570d0347f404"
 
 
 def test_dense_state_survives_the_files() -> None:

@@ -8,12 +8,14 @@ Runs on the background thread and builds a model of its own, so training can go 
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from millstream_api.names import CHANNEL_STABLE
-from millstream_core.checkpoint import live_rows, read_dense, read_table, specs_of
+from millstream_core.checkpoint import live_rows, read_ahead, read_dense, read_table, specs_of
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
@@ -23,10 +25,10 @@ if TYPE_CHECKING:
 
     import torch
 
-    from millstream_api.manifest import Manifest, Table, VersionRef
+    from millstream_api.manifest import Manifest, VersionRef
     from millstream_api.tables import TablesSpec
+    from millstream_core.checkpoint import TableRows
     from millstream_core.store import ModelStore
-    from millstream_core.tables.admission import Memory
     from millstream_trainer.model import Design
 
 log = logging.getLogger(__name__)
@@ -107,6 +109,13 @@ def restore_newest(
     return None, Standing(next_version=numbers[-1] + 1 if numbers else 1, writer_epoch=epoch + 1)
 
 
+def _read(restorer: Restorer, link: Manifest) -> dict[str, TableRows]:
+    return {
+        name: read_table(restorer.store, restorer.downloads, link.lineage, table)
+        for name, table in link.tables.items()
+    }
+
+
 def _line(store: ModelStore, ref: VersionRef) -> Line:
     reach = max(ANCESTORS_KNOWN, store.manifest(ref).chain.length + 1)
     return list(store.ancestry(ref, limit=reach))
@@ -116,12 +125,16 @@ def _build(restorer: Restorer, line: Line) -> LiveModel:
     manifest = line[0][1]
     model = restorer.fresh_model()
     links = [link for _, link in line[: manifest.chain.length + 1]]
-    for link in reversed(links):
-        for name, table in link.tables.items():
-            _read_into(model.tables[name], restorer, link, table)
+    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
+        for tables in read_ahead([partial(_read, restorer, link) for link in links[::-1]], thread):
+            for name, rows in tables.items():
+                live = model.tables[name]
+                live.restore(live_rows(live.columns, rows))
     for name, memory in model.admission_memory().items():
         for link in reversed(_remembering(links, name)):
-            _read_into(memory, restorer, link, link.admission[name])
+            table = link.admission[name]
+            rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
+            memory.restore(live_rows(specs_of(table.columns), rows))
     for name, table in manifest.tables.items():
         if model.tables[name].digest != table.digest_after:
             raise IntegrityError(
@@ -150,8 +163,3 @@ def _remembering(links: list[Manifest], name: str) -> list[Manifest]:
     remembered in the next ones began anew.
     """
     return list(takewhile(lambda link: name in link.admission, links))
-
-
-def _read_into(memory: Memory, restorer: Restorer, link: Manifest, table: Table) -> None:
-    rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
-    memory.restore(live_rows(specs_of(table.columns), rows))

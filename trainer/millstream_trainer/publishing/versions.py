@@ -117,7 +117,11 @@ def _write_data(
         "serve": write_dense(folder, "serve", snapshot.serve),
         "train": write_dense(folder, "train", snapshot.train),
     }
-    tables = {name: write_table(folder, name, table) for name, table in sealed.tables.items()}
+    defaults = writer.design.defaults()
+    tables = {
+        name: write_table(folder, name, table, defaults[name])
+        for name, table in sealed.tables.items()
+    }
     manifest = Manifest(
         model=writer.model,
         lineage=lineage,

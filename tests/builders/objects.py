@@ -6,7 +6,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING
 
-from millstream_core.store import ObjectMissing, PreconditionFailed, Stored, StoreError
+from millstream_core.store import Listed, ObjectMissing, PreconditionFailed, Stored, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +19,8 @@ class MemoryObjects:
         self.objects: dict[str, Stored] = {}
         self.fail_with: StoreError | None = None  # every call raises this while set
         self.honours_conditions = True
+        self.now = 1e9  # of its clock, Unix seconds
+        self.modified: dict[str, float] = {}
         self._tags = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -42,13 +44,15 @@ class MemoryObjects:
                     raise PreconditionFailed(key)
             tag = f'"{next(self._tags)}"'
             self.objects[key] = Stored(bytes(data), tag)
+            self.modified[key] = self.now
             return tag
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def list(self, prefix: str) -> Iterator[Listed]:
         with self._lock:
             self._fail()
             keys = sorted(key for key in self.objects if key.startswith(prefix))
-        return iter(keys)
+            found = [Listed(key, len(self.objects[key].data), self.modified[key]) for key in keys]
+        return iter(found)
 
     def delete(self, key: str) -> None:
         with self._lock:

@@ -17,6 +17,7 @@ from millstream_core.checkpoint import live_rows, read_dense, read_table, specs_
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
+from millstream_trainer.publishing.versions import next_number
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -57,7 +58,7 @@ def quarantined(store: ModelStore) -> tuple[str, ...]:
 
 
 def restore_newest(
-    restorer: Restorer, forbidden: tuple[str, ...]
+    restorer: Restorer, forbidden: tuple[str, ...], epoch: int
 ) -> tuple[LiveModel | None, Standing]:
     """The newest version of the lineage that may be built upon, as live state.
 
@@ -67,22 +68,22 @@ def restore_newest(
     Args:
         restorer: of which lineage.
         forbidden: digests of manifests that must not be among the ancestors.
+        epoch: of this writer, claimed before.
 
     Returns:
         (None where there is no such version, where the next version goes).
 
     Raises:
+        Fenced: a newer writer has committed already.
         IntegrityError: there are versions that may be used but none can be read.
         StoreError: the store did not do its part.
     """
     lineage = restorer.design.lineage()
-    numbers = restorer.store.commits(lineage)
-    epoch = 0
+    next_version = next_number(restorer.store, lineage, epoch)
     unreadable: IntegrityError | None = None
-    for number in reversed(numbers):
+    for number in reversed(restorer.store.commits(lineage)):
         try:
             line = _line(restorer.store, restorer.store.resolve(lineage, number))
-            epoch = max(epoch, line[0][1].writer_epoch)
             if any(ref.digest in forbidden for ref, _ in line):
                 log.info("version %d is quarantined or built upon one that is", number)
                 continue
@@ -96,15 +97,15 @@ def restore_newest(
         ref, manifest = line[0]
         log.info("restored version %d at step %d", number, manifest.step)
         return model, Standing(
-            next_version=numbers[-1] + 1,
-            writer_epoch=epoch + 1,
+            next_version=next_version,
+            writer_epoch=epoch,
             parent=manifest,
             parent_ref=ref,
             ancestors=tuple(ancestor.digest for ancestor, _ in line),
         )
     if unreadable is not None:
         raise unreadable
-    return None, Standing(next_version=numbers[-1] + 1 if numbers else 1, writer_epoch=epoch + 1)
+    return None, Standing(next_version=next_version, writer_epoch=epoch)
 
 
 def _line(store: ModelStore, ref: VersionRef) -> Line:

@@ -19,7 +19,7 @@ class Standing:
     """A place in a lineage."""
 
     next_version: int  # the number to try next: one more than the newest commit known
-    writer_epoch: int  # of this process: above those of all writers that it found
+    writer_epoch: int  # of this process, claimed in the store
     parent: Manifest | None = None  # the version that the live state descends from
     parent_ref: VersionRef | None = None
     ancestors: tuple[str, ...] = ()  # digests of the parent and those before it, newest first

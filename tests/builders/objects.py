@@ -69,3 +69,18 @@ class MemoryObjects:
     def _fail(self) -> None:
         if self.fail_with is not None:
             raise self.fail_with
+
+
+class CountedObjects(MemoryObjects):
+    """Counts what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.bytes_read = 0
+
+    def get(self, key: str) -> Stored:
+        found = super().get(key)
+        self.reads += 1
+        self.bytes_read += len(found.data)
+        return found

@@ -7,16 +7,24 @@ from millstream_core.checkpoint.files import (
     live_rows,
     read_table,
     specs_of,
+    write_rows,
     write_table,
 )
+from millstream_core.checkpoint.merging import merged
+from millstream_core.checkpoint.routes import Leg, find_way, leg_tables
 
 __all__ = [
     "Folder",
+    "Leg",
     "TableRows",
+    "find_way",
+    "leg_tables",
     "live_rows",
+    "merged",
     "read_dense",
     "read_table",
     "specs_of",
     "write_dense",
+    "write_rows",
     "write_table",
 ]

@@ -37,6 +37,11 @@ def channel_key(name: str) -> str:
     return f"{CHANNELS}{name}"
 
 
+def lease_key(name: str) -> str:
+    """A reader's lease."""
+    return f"{LEASES}{name}"
+
+
 def transform_key(digest: str) -> str:
     """A transform document."""
     return f"{TRANSFORMS}{digest}"

@@ -173,7 +173,7 @@ class Loader:
             self._announce(self._stopwatch() - start)
 
         try:
-            self._shelf.load(ref, self._is_wanted, loaded)
+            self._shelf.load(ref, self._is_wanted, loaded, self._wanted)
         except Refused as refusal:
             log.warning("version %d is refused: %s: %s", ref.version, refusal.reason, refusal)
             self._refused[ref.digest] = VersionState(

@@ -1,6 +1,6 @@
 """Versions by their references: finding the way from what is held, fetching it and applying it.
 
-    wanted ──parents──► a held version, or the base ──► apply each step, oldest first
+    wanted ──shortest way──► a held version, or the base ──► apply each leg, oldest first
 
 Everything runs on the one loading thread; requests meet only finished versions.
 """
@@ -8,11 +8,11 @@ Everything runs on the one loading thread; requests meet only finished versions.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from millstream_core.checkpoint import read_dense, read_table
+from millstream_core.checkpoint import find_way, leg_tables, read_dense, read_table
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
 from millstream_serving.engine.networks import MisshapenWeights, prepare
@@ -28,15 +28,14 @@ from millstream_serving.loading.checks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
 
-    from millstream_api.manifest import Manifest, VersionRef
+    from millstream_api.manifest import Manifest, Table, VersionRef
+    from millstream_core.checkpoint import Leg
     from millstream_core.store import ModelStore
 
 log = logging.getLogger(__name__)
-
-LONGEST_CHAIN: Final = 512
 
 
 class Shelf:
@@ -72,6 +71,7 @@ class Shelf:
         ref: VersionRef,
         is_wanted: Callable[[str], bool],
         loaded: Callable[[ModelVersion], None],
+        stops: Iterable[VersionRef] = (),
     ) -> None:
         """Make a version available, and with it the wanted ones on the way.
 
@@ -79,21 +79,23 @@ class Shelf:
             ref: the version.
             is_wanted: whether the version of this digest is to be held; asked at every step.
             loaded: told of each version that is held now.
+            stops: versions not to be passed by on the way.
 
         Raises:
             Refused: it, or a version below it, must not serve.
             StoreUnavailable, AccessDenied: the store did not do its part.
         """
         try:
-            below, steps = self._way_to(ref)
-            for step in reversed(steps):
-                self._collect()
-                below = self._applied(*step, below)
-                if is_wanted(below.ref.digest):
-                    self.held[below.ref.digest] = below
-                    loaded(below)
-                if not is_wanted(ref.digest):
-                    return
+            start, legs = self._way_to(ref, stops, shortcuts=True)
+            try:
+                self._follow(start, legs, is_wanted, loaded)
+            except (Refused, IntegrityError, ObjectMissing) as error:
+                if all(leg.shortcut is None for leg in legs):
+                    raise
+                log.warning(
+                    "a shorter way to version %d fails, going by steps: %s", ref.version, error
+                )
+                self._follow(*self._way_to(ref, stops, shortcuts=False), is_wanted, loaded)
         except IntegrityError as error:
             raise Refused(error.reason, str(error)) from error
         except ObjectMissing as error:
@@ -108,25 +110,38 @@ class Shelf:
                 table.collect()
 
     def _way_to(
-        self, ref: VersionRef
-    ) -> tuple[ModelVersion | None, list[tuple[VersionRef, Manifest]]]:
-        """The held version to start from, if any, and the steps from there, newest first."""
-        steps: list[tuple[VersionRef, Manifest]] = []
-        for current, manifest in self._store.ancestry(ref, LONGEST_CHAIN):
-            if current.digest in self.held:
-                return self.held[current.digest], steps
-            steps.append((current, manifest))
-            if manifest.kind == "base":
-                return None, steps
-        raise Refused(
-            "LineageBroken",
-            f"version {ref.version} does not lead back to a base: {len(steps)} deltas",
+        self, ref: VersionRef, stops: Iterable[VersionRef], *, shortcuts: bool
+    ) -> tuple[VersionRef | None, list[Leg]]:
+        """The held version to start from, if any, and the legs from there, newest first."""
+        return find_way(
+            self._store,
+            ref,
+            held=self.held,
+            stops=[*stops, *(held.ref for held in self.held.values())],
+            groups=("serve",),
+            shortcuts=shortcuts,
         )
 
-    def _applied(
-        self, ref: VersionRef, manifest: Manifest, below: ModelVersion | None
-    ) -> ModelVersion:
-        is_base = manifest.kind == "base"
+    def _follow(
+        self,
+        start: VersionRef | None,
+        legs: list[Leg],
+        is_wanted: Callable[[str], bool],
+        loaded: Callable[[ModelVersion], None],
+    ) -> None:
+        """Apply the legs until the last one's version is held, or nobody wants it any more."""
+        below = None if start is None else self.held[start.digest]
+        for leg in reversed(legs):
+            self._collect()
+            below = self._applied(leg, below)
+            if is_wanted(below.ref.digest):
+                self.held[below.ref.digest] = below
+                loaded(below)
+            if not is_wanted(legs[0].target.digest):
+                return
+
+    def _applied(self, leg: Leg, below: ModelVersion | None) -> ModelVersion:
+        ref, manifest, tables = leg.target, leg.manifest, leg_tables(self._store, leg)
         parent = None if below is None else below.manifest
         is_known = parent is not None and parent.transform == manifest.transform
         refuse_misfit(
@@ -135,6 +150,7 @@ class Shelf:
                 manifest=manifest,
                 parent=parent,
                 transform=None if is_known else self._store.transform(manifest.transform),
+                tables=tables,
             )
         )
         dense = read_dense(self._store, manifest, "serve")
@@ -144,36 +160,40 @@ class Shelf:
         except MisshapenWeights as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
 
-        sharing = self._kin(ref.lineage) if is_base else below
+        sharing = self._kin(ref.lineage) if leg.since is None else below
         storage = self._storage(manifest)
         version = ModelVersion(
             ref=ref,
             manifest=manifest,
             weights=weights,
             tables={
-                name: self._table(manifest, name, storage[name], sharing)
-                for name in manifest.tables
+                name: self._table(leg, name, table, storage[name], sharing)
+                for name, table in tables.items()
             },
             popular=dense["candidates.popular"],
             newest=dense["candidates.new"],
         )
-        log.info("version %d (%s) is applied", manifest.version, manifest.kind)
+        since = "nothing" if leg.since is None else f"version {leg.since}"
+        log.info("version %d is applied on top of %s", manifest.version, since)
         return version
 
     def _table(
-        self, manifest: Manifest, name: str, storage: VersionedTable, below: ModelVersion | None
+        self,
+        leg: Leg,
+        name: str,
+        table: Table,
+        storage: VersionedTable,
+        below: ModelVersion | None,
     ) -> TableVersion:
-        rows = read_table(
-            self._store, self._pool, manifest.lineage, manifest.tables[name], groups=("serve",)
-        )
+        manifest, is_whole = leg.manifest, leg.since is None
+        rows = read_table(self._store, self._pool, manifest.lineage, table, groups=("serve",))
         refuse_rows(manifest.version, name, rows)
-        is_base = manifest.kind == "base"
         applied = storage.load(
             None if below is None else below.tables[name],
             rows.keys,
             rows.columns,
-            rows.gone if not is_base else np.empty(0, np.int64),
-            whole=is_base,
+            rows.gone if not is_whole else np.empty(0, np.int64),
+            whole=is_whole,
         )
         refuse_state(manifest, name, applied)
         return applied

@@ -1,6 +1,6 @@
 """From versions in the store to live state: the way back, for restarts and for rewinds.
 
-    commits, newest first ──► not built upon a quarantined one? ──► base, then each delta on top
+    commits, newest first ──► not built upon a quarantined one? ──► the shortest way, leg by leg
 
 Runs on the background thread and builds a model of its own, so training can go on meanwhile.
 """
@@ -10,10 +10,18 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from millstream_api.manifest import Group
 from millstream_api.names import CHANNEL_STABLE
-from millstream_core.checkpoint import live_rows, read_dense, read_table, specs_of
+from millstream_core.checkpoint import (
+    find_way,
+    leg_tables,
+    live_rows,
+    read_dense,
+    read_table,
+    specs_of,
+)
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
@@ -26,6 +34,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest, Table, VersionRef
     from millstream_api.tables import TablesSpec
+    from millstream_core.checkpoint import Leg
     from millstream_core.store import ModelStore
     from millstream_core.tables.admission import Memory
     from millstream_trainer.model import Design
@@ -114,12 +123,30 @@ def _line(store: ModelStore, ref: VersionRef) -> Line:
 
 
 def _build(restorer: Restorer, line: Line) -> LiveModel:
+    ref = line[0][0]
+    legs = _way(restorer, ref, shortcuts=True)
+    try:
+        return _assembled(restorer, line, legs)
+    except IntegrityError as error:
+        if all(leg.shortcut is None for leg in legs):
+            raise
+        log.warning("a shorter way to version %d fails, going by steps: %s", ref.version, error)
+        return _assembled(restorer, line, _way(restorer, ref, shortcuts=False))
+
+
+def _way(restorer: Restorer, ref: VersionRef, *, shortcuts: bool) -> list[Leg]:
+    groups = get_args(Group)
+    return find_way(restorer.store, ref, held=(), groups=groups, shortcuts=shortcuts)[1]
+
+
+def _assembled(restorer: Restorer, line: Line, legs: list[Leg]) -> LiveModel:
     manifest = line[0][1]
     model = restorer.fresh_model()
+    for leg in reversed(legs):
+        for name, table in leg_tables(restorer.store, leg).items():
+            _read_into(model.tables[name], restorer, manifest, table)
+    # Small, and to be begun anew where a version lacks it: step by step.
     links = [link for _, link in line[: manifest.chain.length + 1]]
-    for link in reversed(links):
-        for name, table in link.tables.items():
-            _read_into(model.tables[name], restorer, link, table)
     for name, memory in model.admission_memory().items():
         for link in reversed(_remembering(links, name)):
             _read_into(memory, restorer, link, link.admission[name])

@@ -118,6 +118,7 @@ class Chain(Wire):
     base_version: int = Field(ge=0)
     length: int = Field(ge=0)  # deltas on top of the base
     bytes: int = Field(ge=0)  # of the serve group, base excluded
+    base_bytes: int = Field(default=0, ge=0)  # of the serve group of the base
 
 
 class Manifest(Wire):

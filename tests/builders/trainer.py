@@ -47,6 +47,7 @@ def make_settings(**overrides: Any) -> TrainerSettings:
         "batch_size": 64,
         "publish_interval_seconds": 1.0,
         "base_every": 4,
+        "base_share": 1e9,
         "validation_window": 2000,
     }
     return TrainerSettings(**(fields | overrides))

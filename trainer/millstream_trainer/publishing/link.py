@@ -225,7 +225,12 @@ class StoreLink:
         self._unannounced = None
         parent = self.published = standing.parent
         self._last = (
-            LastVersion(events=events, taken_at=parent.created_at, chain_length=parent.chain.length)
+            LastVersion(
+                events=events,
+                taken_at=parent.created_at,
+                chain_length=parent.chain.length,
+                chain_share=parent.chain.bytes / max(parent.chain.base_bytes, 1),
+            )
             if parent is not None
             else None
         )

@@ -7,11 +7,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from millstream_api.manifest import Channel
+from millstream_core.checkpoint import find_way, leg_tables, read_dense, read_table
+from millstream_core.store import ModelStore
 from millstream_core.upkeep.compaction import Compactor
 from tests.builders.serving import Publisher, random_rows
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from millstream_api.manifest import VersionRef
+    from millstream_core.store import ObjectStore
     from tests.builders.objects import MemoryObjects
 
 _POOL = ThreadPoolExecutor(4, thread_name_prefix="upkeep")
@@ -47,3 +53,50 @@ def extend(
 
 def make_compactor(publisher: Publisher, process: str = "c1") -> Compactor:
     return Compactor(publisher.store, _POOL, process, "test")
+
+
+def point(
+    publisher: Publisher,
+    name: str,
+    target: VersionRef,
+    *,
+    previous: VersionRef | None = None,
+    retained: tuple[VersionRef, ...] = (),
+) -> None:
+    """Move a channel, as the trainer or the operator would."""
+    store = publisher.store
+    found = store.channel(name)
+    channel = Channel(
+        target=target,
+        previous=previous,
+        reason="Test",
+        actor="test",
+        moved_at=1.0,
+        retained=retained,
+    )
+    store.move_channel(name, channel, etag=found[1] if found else None)
+
+
+def roots_of(store: ModelStore) -> set[VersionRef]:
+    """What both channels say must be there."""
+    found: set[VersionRef] = set()
+    for name in ("latest", "stable"):
+        channel = store.channel(name)
+        if channel is not None:
+            named = (channel[0].target, channel[0].previous, *channel[0].retained)
+            found |= {ref for ref in named if ref is not None}
+    return found
+
+
+def assert_whole(objects: ObjectStore, refs: Iterable[VersionRef]) -> None:
+    """These versions exist and can be read, step by step and by the shortest way."""
+    store = ModelStore(objects, "models", "shop")  # remembers no manifest
+    for ref in refs:
+        assert store.resolve(ref.lineage, ref.version) == ref
+        for shortcuts in (False, True):
+            _, legs = find_way(store, ref, held=(), groups=("serve",), shortcuts=shortcuts)
+            for leg in legs:
+                read_dense(store, leg.manifest, "serve")
+                store.transform(leg.manifest.transform)
+                for table in leg_tables(store, leg).values():
+                    read_table(store, _POOL, ref.lineage, table)

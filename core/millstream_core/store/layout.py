@@ -30,6 +30,13 @@ _MANIFEST: Final = re.compile(r"([^/]+)/manifest/(\d+)-([0-9a-f]{64})\.json")
 _FOLDER: Final = re.compile(r"([^/]+)/data/((\d+)-([^/]+))/.+")
 _CLAIM: Final = re.compile(r"([^/]+)/writer/(\d{20})")
 _MERGED: Final = re.compile(r"([^/]+)/merged/(\d+)-([0-9a-f]{64})\.json")
+_LINEAGE: Final = re.compile(r"([^/]+)/(?:shortcuts|(?:writer|commit|manifest|data|merged)/.+)")
+
+
+def lineage_of(key: str) -> str | None:
+    """The lineage that an object belongs to."""
+    found = _LINEAGE.fullmatch(key)
+    return found[1] if found else None
 
 
 def channel_key(name: str) -> str:

@@ -187,19 +187,26 @@ class ModelStore:
         ref = manifest.ref()
         self._refuse_replaced(manifest)
         self.objects.put(manifest_key(ref), manifest.canonical())
-        record = Commit(
-            digest=ref.digest, writer=manifest.writer, writer_epoch=manifest.writer_epoch
-        )
         try:
-            self.objects.put(
-                commit_key(ref.lineage, ref.version), record.canonical(), if_absent=True
-            )
+            self.recommit(manifest)
         except PreconditionFailed as error:
             winner = self._commit(ref.lineage, ref.version)
             existing = VersionRef(lineage=ref.lineage, version=ref.version, digest=winner.digest)
             raise VersionTaken(existing, winner.writer_epoch) from error
         self._refuse_replaced(manifest)
         return ref
+
+    def recommit(self, manifest: Manifest) -> None:
+        """Create the commit of a version whose manifest and data are there already.
+
+        Raises:
+            PreconditionFailed: the number is taken, by this or by another version.
+        """
+        ref = manifest.ref()
+        record = Commit(
+            digest=ref.digest, writer=manifest.writer, writer_epoch=manifest.writer_epoch
+        )
+        self.objects.put(commit_key(ref.lineage, ref.version), record.canonical(), if_absent=True)
 
     def _refuse_replaced(self, manifest: Manifest) -> None:
         highest = highest_claim(self.objects, manifest.lineage)

@@ -50,9 +50,9 @@ def store_time(objects: ObjectStore, token: str) -> float:
     return listed.modified
 
 
-def leases(objects: ObjectStore, now: float) -> list[Lease]:
-    """The leases in force; one that cannot be read stays in force for nobody."""
-    found = []
+def leases_in_force(objects: ObjectStore, now: float) -> dict[str, Lease]:
+    """The leases in force by key; one that cannot be read is in force for nobody."""
+    found = {}
     for listed in objects.list(LEASES):
         try:
             lease = Lease.parse(objects.get(listed.key).data)
@@ -60,5 +60,5 @@ def leases(objects: ObjectStore, now: float) -> list[Lease]:
             log.warning("the lease %s is passed over: %s", listed.key, error)
             continue
         if now <= listed.modified + lease.seconds:
-            found.append(lease)
+            found[listed.key] = lease
     return found

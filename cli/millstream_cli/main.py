@@ -15,7 +15,7 @@ import logging
 
 import click
 
-from millstream_cli.upkeep import collect, compact
+from millstream_cli.upkeep import collect, compact, maintain
 from millstream_cli.versions import versions
 from millstream_core.kernels import bring_kernels
 
@@ -30,7 +30,7 @@ def millstream(*, verbose: bool) -> None:
     )
 
 
-for _command in (versions, compact, collect):
+for _command in (versions, compact, collect, maintain):
     millstream.add_command(_command)
 
 

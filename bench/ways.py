@@ -157,12 +157,12 @@ def catching_up(
             store = ModelStore(objects, "", "bench")
             storage = VersionedTable(store.manifest(refs[0]).tables["user"].columns, 1 << 20)
             below = None
-            held: tuple[str, ...] = ()
+            held: tuple[VersionRef, ...] = ()
             if behind is not None:
                 start = refs[-1 - behind]
                 _, legs = find_way(store, start, held=(), groups=("serve",))
                 below = follow(store, pool, storage, None, legs)
-                held = (start.digest,)
+                held = (start,)
             store = ModelStore(objects, "", "bench")  # remembers no manifest
             objects.reads = objects.bytes = 0
             began = time.perf_counter()

@@ -27,7 +27,7 @@ from millstream_core.store import (
 from millstream_core.store.layout import merged_key, shortcuts_key
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from millstream_api.manifest import Group, Manifest, Table, VersionRef
     from millstream_core.store import ModelStore
@@ -64,7 +64,7 @@ def find_way(
     store: ModelStore,
     ref: VersionRef,
     *,
-    held: Collection[str],
+    held: Iterable[VersionRef],
     stops: Iterable[VersionRef] = (),
     groups: Sequence[Group],
     shortcuts: bool = True,
@@ -74,8 +74,8 @@ def find_way(
     Args:
         store: where.
         ref: the version.
-        held: digests of versions to start from.
-        stops: versions not to be passed by on the way: those held, and those wanted as well.
+        held: versions to start from.
+        stops: versions not to be passed by on the way, because they are wanted as well.
         groups: what is fetched of each leg.
         shortcuts: whether any may be taken.
 
@@ -87,12 +87,13 @@ def find_way(
             on the way cannot be used.
     """
     known: dict[str, list[Shortcut]] | None = None if shortcuts else {}
-    levels = sorted({stop.version for stop in stops if stop.lineage == ref.lineage})
+    held = frozenset(held)
+    levels = {stop.version for stop in (*stops, *held) if stop.lineage == ref.lineage}
     legs: list[Leg] = []
     whole: list[list[Leg]] = []  # ways that begin with all rows
     current = ref
     for _ in range(LONGEST_WAY):
-        if current.digest in held:
+        if current in held:
             return _cheapest(current, legs, whole, groups)
         manifest = _manifest(store, current)
         if manifest.kind == "base":
@@ -101,7 +102,7 @@ def find_way(
         if manifest.parent is None:
             break
         leg = Leg(current, manifest, manifest.parent)
-        if manifest.parent.digest not in held:
+        if manifest.parent not in held:
             if known is None:
                 known = _by_target(read_shortcuts(store, ref.lineage)[0])
             floor = max((level for level in levels if level < current.version), default=0)

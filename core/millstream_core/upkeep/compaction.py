@@ -113,12 +113,11 @@ def _make(
 def _legs_between(store: ModelStore, since: VersionRef | None, target: VersionRef) -> list[Leg]:
     if since is None:
         return find_way(store, target, held=(), groups=GROUPS)[1]
-    held = (since.digest,)
-    start, legs = find_way(store, target, held=held, stops=(since,), groups=GROUPS)
+    start, legs = find_way(store, target, held=(since,), groups=GROUPS)
     if start == since:
         return legs
     # All rows may be fewer bytes than what changed, but do not say which rows left.
-    return find_way(store, target, held=held, groups=GROUPS, shortcuts=False)[1]
+    return find_way(store, target, held=(since,), groups=GROUPS, shortcuts=False)[1]
 
 
 def _merge_table(

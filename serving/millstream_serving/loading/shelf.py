@@ -116,8 +116,8 @@ class Shelf:
         return find_way(
             self._store,
             ref,
-            held=self.held,
-            stops=[*stops, *(held.ref for held in self.held.values())],
+            held=[held.ref for held in self.held.values()],
+            stops=stops,
             groups=("serve",),
             shortcuts=shortcuts,
         )

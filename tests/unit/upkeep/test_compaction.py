@@ -58,14 +58,15 @@ def test_a_compacted_chain_leads_to_the_same_version(objects, pool, deltas) -> N
 @pytest.mark.parametrize("behind", [1, 4, 5, 20, 63])
 def test_a_replica_behind_takes_few_steps(objects, pool, behind) -> None:
     """R16: O(log k) legs from k versions behind, and never more bytes than step by step."""
-    publisher, refs = make_chain(objects, 63)
+    publisher, refs = make_chain(objects, 63, users=3000)
     shelf = Shelf(publisher.store, pool)
     load(shelf, refs[-1 - behind])
     compact(make_compactor(publisher), refs[-1])
-    held = [refs[-1 - behind].digest]
+    held = [refs[-1 - behind]]
     _, legs = find_way(publisher.store, refs[-1], held=held, groups=("serve",))
     _, steps = find_way(publisher.store, refs[-1], held=held, groups=("serve",), shortcuts=False)
     assert len(steps) == behind
+    assert legs[-1].since == refs[-1 - behind]
     assert len(legs) <= 3 * (1 + int(np.log(behind) / np.log(4)))
     assert sum(leg.cost(("serve",)) for leg in legs) <= sum(leg.cost(("serve",)) for leg in steps)
     assert_is(load(shelf, refs[-1]), publisher)

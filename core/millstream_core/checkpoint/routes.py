@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+FAN_OUT: Final = 4  # versions that the smallest shortcut joins
 TRIES: Final = 5  # at a list that others change at the same time
 LONGEST_WAY: Final = 1024  # legs: more than versions from one base to the next
 
@@ -103,10 +104,11 @@ def find_way(
             break
         leg = Leg(current, manifest, manifest.parent)
         if manifest.parent not in held:
-            if known is None:
-                known = _by_target(read_shortcuts(store, ref.lineage)[0])
             floor = max((level for level in levels if level < current.version), default=0)
-            for shortcut in known.get(current.digest, ()):
+            # Nearer than that there is no shortcut, and the list would be read in vain.
+            if known is None and current.version - floor >= FAN_OUT:
+                known = _by_target(read_shortcuts(store, ref.lineage)[0])
+            for shortcut in (known or {}).get(current.digest, ()):
                 if shortcut.since is None:
                     whole.append([*legs, Leg(current, manifest, None, shortcut)])
                 elif floor <= shortcut.since.version < (leg.since or current).version:

@@ -11,6 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from millstream_core.checkpoint.routes import FAN_OUT
+
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from millstream_api.upkeep import Shortcut
     from millstream_core.checkpoint import Leg
 
-FAN_OUT: Final = 4
 BASE_SHARE: Final = 0.5  # of a base's bytes that a chain on top of it may weigh
 
 

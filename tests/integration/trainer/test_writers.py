@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millstream_api.manifest import Commit
-from millstream_core.store.layout import commit_key, manifest_key
+from millstream_core.store.layout import manifest_key
 from millstream_trainer.model import Design
 from millstream_trainer.publishing import restoring
 from millstream_trainer.publishing.versions import Fenced
@@ -31,11 +30,9 @@ def commit_foreign(objects: MemoryObjects, **changes: object) -> int:
     foreign = newest.changed(
         version=number, kind="delta", parent=newest.ref(), writer="somebody", **changes
     )
-    ref, store = foreign.ref(), store_of(objects).objects
-    store.put(manifest_key(ref), foreign.canonical())
-    record = Commit(digest=ref.digest, writer="somebody", writer_epoch=foreign.writer_epoch)
-    # Without a look at the claims: as by a writer that was paused after it.
-    store.put(commit_key(ref.lineage, number), record.canonical(), if_absent=True)
+    store = store_of(objects)
+    store.objects.put(manifest_key(foreign.ref()), foreign.canonical())
+    store.recommit(foreign)  # without a look at the claims, as by a writer that was paused after it
     return number
 
 

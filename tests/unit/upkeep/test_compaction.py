@@ -72,6 +72,17 @@ def test_a_replica_behind_takes_few_steps(objects, pool, behind) -> None:
     assert_is(load(shelf, refs[-1]), publisher)
 
 
+@pytest.mark.parametrize("behind", [1, 2, 3])
+def test_a_replica_that_keeps_up_does_not_ask_for_shortcuts(objects, pool, behind, caplog) -> None:
+    publisher, refs = make_chain(objects, 20, users=3000)
+    compact(make_compactor(publisher), refs[-1])
+    shelf = Shelf(publisher.store, pool)
+    load(shelf, refs[-1 - behind])
+    objects.damage("/shortcuts", lambda _: b"not to be read")
+    load(shelf, refs[-1])
+    assert not caplog.records, "an unreadable list would be complained about"
+
+
 def test_versions_wanted_on_the_way_are_not_passed_by(objects, pool) -> None:
     publisher, refs = make_chain(objects, 16)
     compact(make_compactor(publisher), refs[-1])

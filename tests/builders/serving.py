@@ -236,7 +236,7 @@ class Publisher:
             specs={column: spec},
             seed=0,
             period=1,
-            slots=np.empty(0, np.int32),
+            hashes_gone=_NO_HASHES,
             rows=arrays,
             total=len(self.tables[name]),
             touched=len(rows),

@@ -29,7 +29,7 @@ check: setup ## style, types, layers, spelling, generated files
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	PYTHONPATH=core:crds:operator:serving:trainer $(VENV)/bin/lint-imports --no-cache
+	PYTHONPATH=cli:core:crds:operator:serving:trainer $(VENV)/bin/lint-imports --no-cache
 	$(VENV)/bin/codespell
 	$(RUN) -m millstream_api.crd --check
 

@@ -94,8 +94,8 @@ def start_afresh(installation: Installation, namespace: str, *models: str) -> No
     installation.kubectl("delete", "namespace", namespace, "--ignore-not-found", "--wait=true")
     objects = installation.objects()
     for model in models:
-        for key in list(objects.list(f"{model}/")):
-            objects.delete(key)
+        for listed in list(objects.list(f"{model}/")):
+            objects.delete(listed.key)
 
 
 def install_chart(installation: Installation) -> None:

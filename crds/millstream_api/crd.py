@@ -230,8 +230,17 @@ def definitions() -> dict[str, Schema]:
     }
 
 
+class _WithoutAliases(yaml.SafeDumper):
+    """Writes twice what occurs twice: these files are read by people."""
+
+    def ignore_aliases(self, _data: object) -> bool:
+        return True
+
+
 def _yaml(document: Schema) -> str:
-    return yaml.safe_dump(document, sort_keys=False, width=100, allow_unicode=True)
+    return yaml.dump(
+        document, Dumper=_WithoutAliases, sort_keys=False, width=100, allow_unicode=True
+    )
 
 
 def _template(name: str, document: Schema) -> str:

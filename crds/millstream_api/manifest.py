@@ -126,6 +126,7 @@ class Chain(Wire):
     base_version: int = Field(ge=0)
     length: int = Field(ge=0)  # deltas on top of the base
     bytes: int = Field(ge=0)  # of the serve group, base excluded
+    base_bytes: int = Field(default=0, ge=0)  # of the serve group of the base
 
 
 class Manifest(Wire):
@@ -177,3 +178,4 @@ class Channel(Wire):
     actor: str
     moved_at: float
     quarantined: tuple[Sha256, ...] = ()  # manifests that must not be built upon
+    retained: tuple[VersionRef, ...] = ()  # that servers hold or may go back to: must stay whole

@@ -146,6 +146,49 @@ class PublishSpec(Part):
     """Versions from one base to the next; those between are deltas."""
 
 
+class MaintenanceSpec(Part):
+    """A CronJob that makes ways to versions shorter and removes what nothing reaches any more."""
+
+    schedule: Annotated[
+        str,
+        Field(
+            max_length=100,
+            json_schema_extra=rules(
+                rule(
+                    "self.matches('^[^ ]+( [^ ]+){4}$')",
+                    'write five fields of cron, for example schedule: "*/10 * * * *"',
+                )
+            ),
+        ),
+    ] = "*/10 * * * *"
+    """When, in UTC: minute, hour, day of the month, month, day of the week."""
+
+    keep_versions: Annotated[int, Field(ge=1, le=10_000)] = 5
+    """Newest versions that stay, whatever else does."""
+
+    grace_seconds: Annotated[
+        int,
+        Field(
+            le=2_592_000,
+            json_schema_extra=rules(
+                rule(
+                    "self >= 600",
+                    "a grace period of 600 seconds or more: uploads under way must not look"
+                    " abandoned",
+                )
+            ),
+        ),
+    ] = 3600
+    """Age in seconds below which nothing is removed."""
+
+    suspend: bool = False
+    """Starts no more runs."""
+
+    resources: Resources = Resources()
+    """Of one run, which holds a table of one version twice; requests of 100m CPU and 512Mi of
+    memory where none are named."""
+
+
 class RecTrainingSpec(Part):
     """What is asked of the operator."""
 
@@ -206,6 +249,9 @@ class RecTrainingSpec(Part):
 
     store: StoreSpec
     """Where versions are published to."""
+
+    maintenance: MaintenanceSpec = MaintenanceSpec()
+    """How the store is looked after."""
 
     resources: Resources = Resources()
     """Of one worker; requests of 500m CPU and 1Gi of memory where none are named."""

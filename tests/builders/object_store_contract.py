@@ -53,7 +53,15 @@ class ObjectStoreContract:
     def test_listing_is_by_prefix_and_ascending(self, objects: ObjectStore) -> None:
         for key in ("x/2", "x/10", "x/1", "y/1"):
             objects.put(key, b"")
-        assert list(objects.list("x/")) == ["x/1", "x/10", "x/2"]
+        assert [listed.key for listed in objects.list("x/")] == ["x/1", "x/10", "x/2"]
+
+    def test_a_listing_tells_size_and_when_it_was_last_written(self, objects: ObjectStore) -> None:
+        objects.put("z/old", b"12345")
+        objects.put("z/old", b"123")
+        objects.put("z/young", b"")
+        old, young = objects.list("z/")
+        assert (old.bytes, young.bytes) == (3, 0)
+        assert 0 <= young.modified - old.modified < 60, "one clock, the store's"
 
     def test_deleting_twice_is_fine(self, objects: ObjectStore) -> None:
         objects.put("gone", b"1")

@@ -6,7 +6,7 @@ import itertools
 import threading
 from typing import TYPE_CHECKING
 
-from millstream_core.store import ObjectMissing, PreconditionFailed, Stored, StoreError
+from millstream_core.store import Listed, ObjectMissing, PreconditionFailed, Stored, StoreError
 from millstream_core.store.errors import refuse_oversized
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ class MemoryObjects:
         self.objects: dict[str, Stored] = {}
         self.fail_with: StoreError | None = None  # every call raises this while set
         self.honours_conditions = True
+        self.now = 1e9  # of its clock, Unix seconds
+        self.modified: dict[str, float] = {}
         self._tags = itertools.count(1)
         self._lock = threading.Lock()
 
@@ -44,13 +46,15 @@ class MemoryObjects:
                     raise PreconditionFailed(key)
             tag = f'"{next(self._tags)}"'
             self.objects[key] = Stored(bytes(data), tag)
+            self.modified[key] = self.now
             return tag
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def list(self, prefix: str) -> Iterator[Listed]:
         with self._lock:
             self._fail()
             keys = sorted(key for key in self.objects if key.startswith(prefix))
-        return iter(keys)
+            found = [Listed(key, len(self.objects[key].data), self.modified[key]) for key in keys]
+        return iter(found)
 
     def delete(self, key: str) -> None:
         with self._lock:
@@ -67,3 +71,18 @@ class MemoryObjects:
     def _fail(self) -> None:
         if self.fail_with is not None:
             raise self.fail_with
+
+
+class CountedObjects(MemoryObjects):
+    """Counts what is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads = 0
+        self.bytes_read = 0
+
+    def get(self, key: str, at_most: int | None = None) -> Stored:
+        found = super().get(key, at_most)
+        self.reads += 1
+        self.bytes_read += len(found.data)
+        return found

@@ -238,7 +238,7 @@ class Publisher:
 
 
 CHILDREN = ("ConfigMap", "Deployment", "StatefulSet", "Service", "ServiceAccount", "Role")
-MORE_CHILDREN = ("RoleBinding", "PodDisruptionBudget", "Pod")
+MORE_CHILDREN = ("RoleBinding", "CronJob", "PodDisruptionBudget", "Pod")
 
 
 def ours(kube: Kube, namespace: str) -> list[str]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest
     from millstream_api.reports import Progress
-    from millstream_core.store import ObjectStore, Stored
+    from millstream_core.store import Listed, ObjectStore, Stored
     from millstream_trainer.loop import Clock, Trainer
     from millstream_trainer.publishing.background import Background
     from millstream_trainer.publishing.link import Outcome
@@ -47,6 +47,7 @@ def make_settings(**overrides: Any) -> TrainerSettings:
         "batch_size": 64,
         "publish_interval_seconds": 1.0,
         "base_every": 4,
+        "base_share": 1e9,
         "validation_window": 2000,
     }
     return TrainerSettings(**(fields | overrides))
@@ -225,7 +226,7 @@ class DeadlyObjects:
             lambda: self._objects.put(key, data, if_absent=if_absent, if_match=if_match)
         )
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def list(self, prefix: str) -> Iterator[Listed]:
         return self._call(lambda: self._objects.list(prefix))
 
     def delete(self, key: str) -> None:

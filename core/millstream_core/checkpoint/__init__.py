@@ -9,18 +9,26 @@ from millstream_core.checkpoint.files import (
     read_table,
     specs_of,
     stored_columns,
+    write_rows,
     write_table,
 )
+from millstream_core.checkpoint.merging import merged
+from millstream_core.checkpoint.routes import Leg, find_way, leg_tables
 
 __all__ = [
     "Folder",
+    "Leg",
     "TableRows",
+    "find_way",
+    "leg_tables",
     "live_rows",
+    "merged",
     "read_ahead",
     "read_dense",
     "read_table",
     "specs_of",
     "stored_columns",
     "write_dense",
+    "write_rows",
     "write_table",
 ]

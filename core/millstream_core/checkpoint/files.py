@@ -12,7 +12,7 @@ groups: `rows` as served, and `rows.exact` as live.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
@@ -42,6 +42,10 @@ class TableRows:
     keys: NDArray[np.int64]  # [n], ascending
     columns: dict[str, NDArray[Any]]  # name -> [n, width]
     gone: NDArray[np.int64]  # [m], keys evicted or erased
+
+    def without_tombstones(self) -> TableRows:
+        """The rows alone: where there is nothing below, there is nothing to end."""
+        return replace(self, gone=np.empty(0, np.int64))
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,23 @@ def write_table(
             )
             for group in sorted({column.group for column in columns.values()})
         ),
+    )
+
+
+def write_rows(
+    folder: Folder, name: str, columns: Mapping[str, Column], rows: TableRows
+) -> tuple[Shard, ...]:
+    """Write rows as they are stored, and every tombstone as evicted; all durable on return."""
+    found = Rows(rows.keys, rows.columns, rows.gone)
+    return tuple(
+        _write_shard(
+            folder,
+            group,
+            name,
+            found,
+            {key: rows.columns[key] for key in columns if columns[key].group == group},
+        )
+        for group in sorted({column.group for column in columns.values()})
     )
 
 
@@ -197,7 +218,8 @@ def read_table(
     if len(np.unique(first.gone)) < len(first.gone) or np.isin(first.gone, first.keys).any():
         raise IntegrityError("Malformed", "a key of a table leaves twice, or leaves and has a row")
     columns = {name: array for rows in by_group.values() for name, array in rows.columns.items()}
-    return TableRows(first.keys, columns, first.gone)
+    gone = np.unique(np.concatenate([rows.gone for rows in by_group.values()]))
+    return TableRows(first.keys, columns, gone)
 
 
 def _read_shard(

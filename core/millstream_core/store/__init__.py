@@ -8,14 +8,16 @@ from millstream_core.store.errors import (
     StoreError,
     StoreUnavailable,
     VersionTaken,
+    WriterReplaced,
 )
 from millstream_core.store.models import ModelStore
-from millstream_core.store.objects import ObjectStore, Stored
+from millstream_core.store.objects import Listed, ObjectStore, Stored
 from millstream_core.store.s3 import S3ObjectStore
 
 __all__ = [
     "AccessDenied",
     "IntegrityError",
+    "Listed",
     "ModelStore",
     "ObjectMissing",
     "ObjectStore",
@@ -25,4 +27,5 @@ __all__ = [
     "StoreUnavailable",
     "Stored",
     "VersionTaken",
+    "WriterReplaced",
 ]

@@ -6,6 +6,7 @@
     ├── ObjectMissing        the key does not exist
     ├── PreconditionFailed   lost a create-if-absent or a compare-and-swap
     ├── VersionTaken         another writer has committed this version number
+    ├── WriterReplaced       a newer writer has claimed the lineage
     └── IntegrityError       bytes are not what the manifest says they are
 
 Each message is one sentence fit for a condition or a log line.
@@ -61,6 +62,16 @@ class VersionTaken(StoreError):  # noqa: N818
         )
         self.existing = existing
         self.writer_epoch = writer_epoch
+
+
+class WriterReplaced(StoreError):  # noqa: N818
+    """A newer writer has claimed the lineage, so this one must stop."""
+
+    def __init__(self, lineage: str, epoch: int, newer: int) -> None:
+        super().__init__(
+            f"a writer of epoch {newer} has claimed lineage {lineage}, newer than this writer's "
+            f"epoch {epoch}"
+        )
 
 
 class IntegrityError(StoreError):

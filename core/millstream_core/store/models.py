@@ -7,11 +7,8 @@ from a channel or a commit to the manifest whose digest it names, and from there
 digests the manifest names. So whatever fails in between, a reader sees the old state or the new
 one, and nothing that it cannot check.
 
-    <prefix>/<model>/<lineage>/data/<version>-<attempt>/…
-    <prefix>/<model>/<lineage>/manifest/<version>-<sha256>.json
-    <prefix>/<model>/<lineage>/commit/<20-digit version>
-    <prefix>/<model>/channel/{latest,stable}
-    <prefix>/<model>/transform/<sha256>
+Where each of them lies is in `layout.py`; who may write, and how two writers are kept apart, in
+`claims.py`.
 """
 
 from __future__ import annotations
@@ -33,6 +30,8 @@ from millstream_api.manifest import (
     VersionRef,
 )
 from millstream_api.reports import StoreHealth
+from millstream_api.upkeep import Claim
+from millstream_core.store.claims import claim_epoch, highest_claim
 from millstream_core.store.errors import (
     AccessDenied,
     IntegrityError,
@@ -40,7 +39,18 @@ from millstream_core.store.errors import (
     PreconditionFailed,
     StoreError,
     VersionTaken,
+    WriterReplaced,
 )
+from millstream_core.store.layout import (
+    channel_key,
+    commit_key,
+    commit_of,
+    commits_below,
+    data_key,
+    manifest_key,
+    transform_key,
+)
+from millstream_core.store.objects import DOCUMENT_BYTES, Below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +58,6 @@ if TYPE_CHECKING:
     from millstream_core.store.objects import ObjectStore
 
 MANIFESTS_KEPT: Final = 1024
-DOCUMENT_BYTES: Final = 16 << 20  # of a manifest or another document; a shard is 500 in one
 
 
 class ModelStore:
@@ -56,8 +65,7 @@ class ModelStore:
 
     def __init__(self, objects: ObjectStore, prefix: str, model: str) -> None:
         """Nothing is read or written yet."""
-        self._objects = objects
-        self._root = f"{prefix.strip('/')}/{model}".lstrip("/")
+        self.objects: ObjectStore = Below(objects, f"{prefix.strip('/')}/{model}".lstrip("/"))
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -67,14 +75,14 @@ class ModelStore:
         Args:
             token: names the probe object; one writer always uses its own.
         """
-        key = f"{self._root}/probe/{token}"
+        key = f"probe/{token}"
         try:
-            self._objects.delete(key)
-            etag = self._objects.put(key, b"1", if_absent=True)
+            self.objects.delete(key)
+            etag = self.objects.put(key, b"1", if_absent=True)
             ignored = self._accepts(key, if_absent=True)
-            self._objects.put(key, b"2", if_match=etag)
+            self.objects.put(key, b"2", if_match=etag)
             ignored = self._accepts(key, if_match=etag) or ignored
-            self._objects.delete(key)
+            self.objects.delete(key)
         except AccessDenied as error:
             return StoreHealth(ok=False, reason="AccessDenied", message=str(error))
         except StoreError as error:
@@ -90,7 +98,7 @@ class ModelStore:
 
     def _accepts(self, key: str, *, if_absent: bool = False, if_match: str | None = None) -> bool:
         try:
-            self._objects.put(key, b"3", if_absent=if_absent, if_match=if_match)
+            self.objects.put(key, b"3", if_absent=if_absent, if_match=if_match)
         except PreconditionFailed:
             return False
         return True
@@ -99,8 +107,25 @@ class ModelStore:
 
     def commits(self, lineage: str) -> list[int]:
         """The version numbers that exist, ascending."""
-        prefix = f"{self._root}/{lineage}/commit/"
-        return sorted(int(key.removeprefix(prefix)) for key in self._objects.list(prefix))
+        found = [commit_of(listed.key) for listed in self.objects.list(commits_below(lineage))]
+        return sorted(commit[1] for commit in found if commit)
+
+    def newest_commit(self, lineage: str) -> tuple[int, Commit] | None:
+        """The highest number that is taken, and by whom; None in an empty lineage."""
+        numbers = self.commits(lineage)
+        return (numbers[-1], self._commit(lineage, numbers[-1])) if numbers else None
+
+    def claim(self, lineage: str, writer: str, token: str) -> int:
+        """An epoch for this process to write under, higher than that of any other; see `claims`.
+
+        Args:
+            lineage: to be written to.
+            writer: its name.
+            token: of the process, unlike that of any other.
+        """
+        newest = self.newest_commit(lineage)
+        above = newest[1].writer_epoch if newest else 0
+        return claim_epoch(self.objects, lineage, Claim(writer=writer, token=token), above)
 
     def resolve(self, lineage: str, version: int) -> VersionRef:
         """The reference of a committed version; raises ObjectMissing where there is none."""
@@ -120,7 +145,7 @@ class ModelStore:
             if known is not None:
                 self._manifests.move_to_end(ref.digest)
                 return known
-        data = self._objects.get(self._manifest_key(ref), DOCUMENT_BYTES).data
+        data = self.objects.get(manifest_key(ref), DOCUMENT_BYTES).data
         if hashlib.sha256(data).hexdigest() != ref.digest:
             raise IntegrityError(
                 "DigestMismatch", f"the manifest of version {ref.version} was altered"
@@ -156,21 +181,37 @@ class ModelStore:
 
         Raises:
             VersionTaken: another writer has committed this number; nothing was changed.
+            WriterReplaced: a newer writer has claimed the lineage. If it did so during this very
+                call, the version may exist; nobody will build upon it.
         """
         ref = manifest.ref()
-        self._objects.put(self._manifest_key(ref), manifest.canonical())
-        record = Commit(
-            digest=ref.digest, writer=manifest.writer, writer_epoch=manifest.writer_epoch
-        )
+        self._refuse_replaced(manifest)
+        self.objects.put(manifest_key(ref), manifest.canonical())
         try:
-            self._objects.put(
-                self._commit_key(ref.lineage, ref.version), record.canonical(), if_absent=True
-            )
+            self.recommit(manifest)
         except PreconditionFailed as error:
             winner = self._commit(ref.lineage, ref.version)
             existing = VersionRef(lineage=ref.lineage, version=ref.version, digest=winner.digest)
             raise VersionTaken(existing, winner.writer_epoch) from error
+        self._refuse_replaced(manifest)
         return ref
+
+    def recommit(self, manifest: Manifest) -> None:
+        """Create the commit of a version whose manifest and data are there already.
+
+        Raises:
+            PreconditionFailed: the number is taken, by this or by another version.
+        """
+        ref = manifest.ref()
+        record = Commit(
+            digest=ref.digest, writer=manifest.writer, writer_epoch=manifest.writer_epoch
+        )
+        self.objects.put(commit_key(ref.lineage, ref.version), record.canonical(), if_absent=True)
+
+    def _refuse_replaced(self, manifest: Manifest) -> None:
+        highest = highest_claim(self.objects, manifest.lineage)
+        if highest > manifest.writer_epoch:
+            raise WriterReplaced(manifest.lineage, manifest.writer_epoch, highest)
 
     # Data
 
@@ -182,7 +223,7 @@ class ModelStore:
             path: below the lineage, of the form data/<version>-<attempt>/…
             data: the bytes.
         """
-        self._objects.put(f"{self._root}/{lineage}/{path}", data)
+        self.objects.put(data_key(lineage, path), data)
         return ObjectRef(path=path, bytes=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     def get_data(self, lineage: str, obj: ObjectRef) -> bytes:
@@ -192,7 +233,7 @@ class ModelStore:
             IntegrityError: missing or shorter (Truncated), longer (Oversized), or of other content.
         """
         try:
-            data = self._objects.get(f"{self._root}/{lineage}/{obj.path}", obj.bytes).data
+            data = self.objects.get(data_key(lineage, obj.path), obj.bytes).data
         except ObjectMissing as error:
             raise IntegrityError("Truncated", f"{obj.path} is named but not there") from error
         if len(data) != obj.bytes:
@@ -204,12 +245,12 @@ class ModelStore:
     def put_transform(self, document: bytes) -> str:
         """Keep a transform document under its SHA-256 and return that."""
         digest = hashlib.sha256(document).hexdigest()
-        self._objects.put(f"{self._root}/transform/{digest}", document)
+        self.objects.put(transform_key(digest), document)
         return digest
 
     def transform(self, digest: str) -> bytes:
         """The transform document of this digest; raises IntegrityError if it is another."""
-        data = self._objects.get(f"{self._root}/transform/{digest}", DOCUMENT_BYTES).data
+        data = self.objects.get(transform_key(digest), DOCUMENT_BYTES).data
         if hashlib.sha256(data).hexdigest() != digest:
             raise IntegrityError("DigestMismatch", f"the transform {digest[:12]} was altered")
         return data
@@ -219,7 +260,7 @@ class ModelStore:
     def channel(self, name: str) -> tuple[Channel, str] | None:
         """A channel and the tag to move it by; None where nobody has created it."""
         try:
-            stored = self._objects.get(f"{self._root}/channel/{name}", DOCUMENT_BYTES)
+            stored = self.objects.get(channel_key(name), DOCUMENT_BYTES)
         except ObjectMissing:
             return None
         try:
@@ -233,28 +274,20 @@ class ModelStore:
         Raises:
             PreconditionFailed: somebody else moved it.
         """
-        key = f"{self._root}/channel/{name}"
+        key = channel_key(name)
         data = channel.canonical()
         if etag is None:
-            return self._objects.put(key, data, if_absent=True)
-        return self._objects.put(key, data, if_match=etag)
-
-    # Keys
+            return self.objects.put(key, data, if_absent=True)
+        return self.objects.put(key, data, if_match=etag)
 
     def _commit(self, lineage: str, version: int) -> Commit:
-        data = self._objects.get(self._commit_key(lineage, version), DOCUMENT_BYTES).data
+        data = self.objects.get(commit_key(lineage, version), DOCUMENT_BYTES).data
         try:
             return Commit.parse(data)
         except ValidationError as error:
             raise IntegrityError(
                 "Malformed", f"the commit of version {version} cannot be read: {error}"
             ) from error
-
-    def _commit_key(self, lineage: str, version: int) -> str:
-        return f"{self._root}/{lineage}/commit/{version:020d}"
-
-    def _manifest_key(self, ref: VersionRef) -> str:
-        return f"{self._root}/{ref.lineage}/manifest/{ref.version}-{ref.digest}.json"
 
 
 def _parse_manifest(data: bytes, ref: VersionRef) -> Manifest:

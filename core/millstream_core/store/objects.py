@@ -6,11 +6,14 @@ knows S3 stands below it in `s3.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+DOCUMENT_BYTES: Final = 16 << 20  # of a manifest or another document; a shard is 500 in one
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,15 @@ class Stored:
 
     data: bytes
     etag: str
+
+
+@dataclass(frozen=True)
+class Listed:
+    """An object as listed."""
+
+    key: str
+    bytes: int
+    modified: float  # Unix seconds of the store's own clock, whole ones with some stores
 
 
 class ObjectStore(Protocol):
@@ -55,8 +67,36 @@ class ObjectStore(Protocol):
                 back first, so the answer is about this very write.
         """
 
-    def list(self, prefix: str) -> Iterator[str]:
-        """All keys that start so, ascending."""
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """All objects whose keys start so, ascending by key."""
 
     def delete(self, key: str) -> None:
         """Remove an object; no error where there is none."""
+
+
+class Below:
+    """An ObjectStore that sees only what lies below a prefix, by keys relative to it."""
+
+    def __init__(self, objects: ObjectStore, root: str) -> None:
+        """Nothing is read or written yet."""
+        self._objects = objects
+        self._root = f"{root}/"
+
+    def get(self, key: str, at_most: int | None = None) -> Stored:
+        """See ObjectStore."""
+        return self._objects.get(self._root + key, at_most)
+
+    def put(
+        self, key: str, data: bytes, *, if_absent: bool = False, if_match: str | None = None
+    ) -> str:
+        """See ObjectStore."""
+        return self._objects.put(self._root + key, data, if_absent=if_absent, if_match=if_match)
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        """See ObjectStore."""
+        for listed in self._objects.list(self._root + prefix):
+            yield replace(listed, key=listed.key.removeprefix(self._root))
+
+    def delete(self, key: str) -> None:
+        """See ObjectStore."""
+        self._objects.delete(self._root + key)

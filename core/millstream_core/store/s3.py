@@ -23,7 +23,7 @@ from millstream_core.store.errors import (
     StoreUnavailable,
     refuse_oversized,
 )
-from millstream_core.store.objects import Stored
+from millstream_core.store.objects import Listed, Stored
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,13 +108,13 @@ class S3ObjectStore:
                 raise explained from error
         raise StoreUnavailable(f"{self._where} kept answering 409 for {key}")
 
-    def list(self, prefix: str) -> Iterator[str]:
+    def list(self, prefix: str) -> Iterator[Listed]:
         """See ObjectStore."""
         pages = self._client.get_paginator("list_objects_v2")
         try:
             for page in pages.paginate(Bucket=self._bucket, Prefix=prefix):
                 for entry in page.get("Contents", []):
-                    yield entry["Key"]
+                    yield Listed(entry["Key"], entry["Size"], entry["LastModified"].timestamp())
         except (BotoCoreError, ClientError) as error:
             raise self._explained(error, prefix) from error
 

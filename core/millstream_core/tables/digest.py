@@ -19,6 +19,7 @@ from millstream_core.tables.hashing import GOLDEN, mix
 EMPTY_STATE: Final = f"{0:032x}"
 
 Hashes = NDArray[np.uint64]
+NO_HASHES: Final[Hashes] = np.empty((0, 2), np.uint64)
 
 
 def row_hashes(keys: NDArray[np.int64], columns: dict[str, NDArray[Any]]) -> Hashes:

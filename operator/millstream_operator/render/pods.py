@@ -74,13 +74,7 @@ def pod_template(
             "automountServiceAccountToken": program.mounts_token,
             "enableServiceLinks": False,
             "terminationGracePeriodSeconds": program.grace_seconds,
-            "securityContext": {
-                "runAsNonRoot": True,
-                "runAsUser": USER,
-                "runAsGroup": USER,
-                "fsGroup": USER,
-                "seccompProfile": {"type": "RuntimeDefault"},
-            },
+            "securityContext": pod_security(),
             "containers": [_container(parent, program, spec)],
             "volumes": [
                 {"name": "settings", "configMap": {"name": parent.child}},
@@ -104,27 +98,50 @@ def _container(
         "image": spec.image or program.image,
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
-            _from_secret(secret, ACCESS_KEY),
-            _from_secret(secret, SECRET_KEY),
-            # The root file system is read-only; these write.
-            {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
-            {"name": "NUMBA_CACHE_DIR", "value": "/tmp/numba"},  # noqa: S108 - likewise
+            *environment(secret),
         ],
         "ports": [{"name": names.HTTP_PORT_NAME, "containerPort": program.port}],
         "startupProbe": _probe("/healthz", period=2, failures=program.startup_seconds // 2),
         "livenessProbe": _probe("/healthz", period=10, failures=6),
         "readinessProbe": _probe("/readyz", period=2, failures=3),
-        "resources": _resources(spec.resources, program.requests),
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "readOnlyRootFilesystem": True,
-            "capabilities": {"drop": ["ALL"]},
-        },
+        "resources": resources(spec.resources, program.requests),
+        "securityContext": container_security(),
         "volumeMounts": [
             {"name": "settings", "mountPath": _SETTINGS_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - likewise
         ],
     }
+
+
+def pod_security() -> Manifest:
+    """Nobody in particular, with no more system calls than the runtime's default."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": USER,
+        "runAsGroup": USER,
+        "fsGroup": USER,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> Manifest:
+    """No way to more rights, and no file to change but below /tmp."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+
+
+def environment(secret: str) -> list[Manifest]:
+    """The credentials of the store, and where to write."""
+    return [
+        _from_secret(secret, ACCESS_KEY),
+        _from_secret(secret, SECRET_KEY),
+        # The root file system is read-only; these write.
+        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
+        {"name": "NUMBA_CACHE_DIR", "value": "/tmp/numba"},  # noqa: S108 - likewise
+    ]
 
 
 _SETTINGS_FOLDER: Final = names.SETTINGS_PATH.rpartition("/")[0]
@@ -143,7 +160,7 @@ def _probe(path: str, *, period: int, failures: int) -> Manifest:
     }
 
 
-def _resources(asked: Resources, default: dict[str, str]) -> dict[str, Any]:
+def resources(asked: Resources, default: dict[str, str]) -> dict[str, Any]:
     """What the spec asks, and a request where it asks none and sets no limit to derive it from."""
     missing = {name: value for name, value in default.items() if name not in asked.limits}
     found: dict[str, Any] = {"requests": {**missing, **asked.requests}}

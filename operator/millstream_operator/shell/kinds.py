@@ -46,6 +46,7 @@ CHILDREN: Final = (
     KindInfo("", "v1", "Service", "services"),
     KindInfo("apps", "v1", "StatefulSet", "statefulsets"),
     KindInfo("apps", "v1", "Deployment", "deployments"),
+    KindInfo("batch", "v1", "CronJob", "cronjobs"),
     KindInfo("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
 )
 POD: Final = KindInfo("", "v1", "Pod", "pods")

@@ -154,12 +154,12 @@ def _announce(
     work: Workspace, serving: Serving, place: Place | Finding, decision: RolloutDecision, now: float
 ) -> str:
     """Tell the store what is stable; returns what it was last told."""
-    release = decision.state.release
-    if serving.paused or release.stable is None or isinstance(place, Finding):
-        return serving.status.announced
-    told = Announcement(release.stable, release.quarantined, decision.why.reason)
     # What this pass decides is told only once it is remembered, by the next pass.
-    if told.digest == serving.status.announced or decision.transition:
+    release = serving.status.release if decision.transition else decision.state.release
+    if release is None or release.stable is None or serving.paused or isinstance(place, Finding):
+        return serving.status.announced
+    told = Announcement(release.stable, release.quarantined, decision.why.reason, release.wanted())
+    if told.digest == serving.status.announced:
         return serving.status.announced
     done = work.stores.announce(serving.key, place, told, now)
     return done or serving.status.announced

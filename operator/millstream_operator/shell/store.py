@@ -73,11 +73,13 @@ class Announcement:
     target: VersionRef
     quarantined: tuple[str, ...]
     reason: str
+    retained: tuple[VersionRef, ...] = ()  # what a replica that starts anew has to fetch
 
     @property
     def digest(self) -> str:
         """Names this announcement, so that it is made once."""
-        text = "\n".join((self.target.digest, *self.quarantined))
+        kept = (ref.digest for ref in self.retained)
+        text = "\n".join((self.target.digest, *self.quarantined, "retained", *kept))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -145,17 +147,26 @@ def announce(store: ModelStore, told: Announcement, actor: str, now: float) -> N
     others = () if before is None else before.quarantined
     merged = (*(each for each in others if each not in told.quarantined), *told.quarantined)
     merged = merged[-QUARANTINE_ANNOUNCED:]
-    if before is not None and (before.target, before.quarantined) == (told.target, merged):
+    said = None if before is None else (before.target, before.quarantined, before.retained)
+    if said == (told.target, merged, told.retained):
         return
     channel = Channel(
         target=told.target,
-        previous=None if before is None else before.target,
+        previous=_before(before, told.target),
         reason=told.reason,
         actor=actor,
         moved_at=now,
         quarantined=merged,
+        retained=told.retained,
     )
     store.move_channel(CHANNEL_STABLE, channel, etag=etag)
+
+
+def _before(channel: Channel | None, target: VersionRef) -> VersionRef | None:
+    """What the channel pointed to before it came to this target."""
+    if channel is None:
+        return None
+    return channel.previous if channel.target == target else channel.target
 
 
 @dataclass

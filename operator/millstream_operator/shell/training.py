@@ -11,6 +11,7 @@ from millstream_operator.decide.training import (
     wanted_workers,
 )
 from millstream_operator.decide.workloads import Circumstances
+from millstream_operator.render.maintenance import render_maintenance
 from millstream_operator.render.metadata import selector_text
 from millstream_operator.render.training import model_name, render_training
 from millstream_operator.shell.parents import read_resource
@@ -37,13 +38,16 @@ async def reconcile_training(work: Workspace, key: Key, body: Body) -> float:
     parent, spec = training.parent, training.spec
     problem = None
     if not training.paused:
-        children = render_training(
-            parent,
-            spec,
-            created=training.created,
-            image=work.images.trainer,
-            workers=wanted_workers(spec),
-        )
+        children = [
+            *render_training(
+                parent,
+                spec,
+                created=training.created,
+                image=work.images.trainer,
+                workers=wanted_workers(spec),
+            ),
+            render_maintenance(parent, spec, image=work.images.server),
+        ]
         problem = await work.children.apply(key, parent, children)
 
     workers = await work.pods.workers(work.cache.pods(key))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydantic import ValidationError
 
-from millstream_api.manifest import Column, Manifest, VersionRef
+from millstream_api.manifest import Column, Manifest, Table, VersionRef
 from millstream_core.features import Transform
 from millstream_core.tables.encoding import finite_rows
 from millstream_serving.engine.networks import UnknownArchitecture, shapes_of
@@ -56,6 +56,7 @@ class Step:
     manifest: Manifest
     parent: Manifest | None  # of the version below; None for a base
     transform: bytes | None  # the document that the manifest names; None: the parent's, checked
+    tables: Mapping[str, Table]  # the rows to apply: the version's own, or a shorter way's
 
 
 def serve_columns(manifest: Manifest) -> dict[str, dict[str, Column]]:
@@ -156,7 +157,7 @@ def _default_row_changed(step: Step) -> Finding | None:
 def _state_before_differs(step: Step) -> Finding | None:
     if step.parent is None:
         return None
-    for name, table in step.manifest.tables.items():
+    for name, table in step.tables.items():
         if table.digest_before != step.parent.tables[name].digest_after:
             return Finding(
                 "StateDigestMismatch",

@@ -174,7 +174,7 @@ class Loader:
             self._announce(self._stopwatch() - start)
 
         try:
-            self._shelf.load(ref, self._is_wanted, loaded)
+            self._shelf.load(ref, self._is_wanted, loaded, self._wanted)
         except Refused as refusal:
             said = str(refusal)[:LONGEST_MESSAGE]
             log.warning("version %d is refused: %s: %s", ref.version, refusal.reason, said)

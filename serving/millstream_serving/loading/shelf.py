@@ -1,7 +1,7 @@
 """Versions by their references: finding the way from what is held, fetching it and applying it.
 
-    wanted ──parents──► a held version, or the base ──► apply each step, oldest first
-                                                         └── the next ones are fetched meanwhile
+    wanted ──shortest way──► a held version, or the base ──► apply each leg, oldest first
+                                                             └── the next are fetched meanwhile
 
 Versions are applied on the one loading thread; requests meet only finished ones.
 """
@@ -13,11 +13,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millstream_core.checkpoint import read_ahead, read_dense, read_table
+from millstream_core.checkpoint import find_way, leg_tables, read_ahead, read_dense, read_table
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
 from millstream_serving.engine.networks import MisshapenWeights, prepare
@@ -35,18 +35,16 @@ from millstream_serving.loading.checks import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator
+    from collections.abc import Callable, Iterable
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Manifest, VersionRef
-    from millstream_core.checkpoint import TableRows
+    from millstream_core.checkpoint import Leg, TableRows
     from millstream_core.store import ModelStore
 
 log = logging.getLogger(__name__)
-
-LONGEST_CHAIN: Final = 512
 
 
 @dataclass(frozen=True)
@@ -91,6 +89,7 @@ class Shelf:
         ref: VersionRef,
         is_wanted: Callable[[str], bool],
         loaded: Callable[[ModelVersion], None],
+        stops: Iterable[VersionRef] = (),
     ) -> None:
         """Make a version available, and with it the wanted ones on the way.
 
@@ -98,22 +97,23 @@ class Shelf:
             ref: the version.
             is_wanted: whether the version of this digest is to be held; asked at every step.
             loaded: told of each version that is held now.
+            stops: versions not to be passed by on the way.
 
         Raises:
             Refused: it, or a version below it, must not serve.
             StoreUnavailable, AccessDenied: the store did not do its part.
         """
         try:
-            below, steps = self._way_to(ref)
-            with closing(self._fetched_in_order(below, steps)) as fetched:
-                for (step, manifest), files in zip(reversed(steps), fetched, strict=True):
-                    self._collect()
-                    below = self._applied(step, manifest, files, below)
-                    if is_wanted(below.ref.digest):
-                        self.held[below.ref.digest] = below
-                        loaded(below)
-                    if not is_wanted(ref.digest):
-                        return
+            start, legs = self._way_to(ref, stops, shortcuts=True)
+            try:
+                self._follow(start, legs, is_wanted, loaded)
+            except (Refused, IntegrityError, ObjectMissing) as error:
+                if all(leg.shortcut is None for leg in legs):
+                    raise
+                log.warning(
+                    "a shorter way to version %d fails, going by steps: %s", ref.version, error
+                )
+                self._follow(*self._way_to(ref, stops, shortcuts=False), is_wanted, loaded)
         except IntegrityError as error:
             raise Refused(error.reason, str(error)) from error
         except ObjectMissing as error:
@@ -128,64 +128,74 @@ class Shelf:
                 table.collect()
 
     def _way_to(
-        self, ref: VersionRef
-    ) -> tuple[ModelVersion | None, list[tuple[VersionRef, Manifest]]]:
-        """The held version to start from, if any, and the steps from there, newest first."""
-        steps: list[tuple[VersionRef, Manifest]] = []
-        for current, manifest in self._store.ancestry(ref, LONGEST_CHAIN):
-            if current.digest in self.held:
-                return self.held[current.digest], steps
-            steps.append((current, manifest))
-            if manifest.kind == "base":
-                return None, steps
-        raise Refused(
-            "LineageBroken",
-            f"version {ref.version} does not lead back to a base: {len(steps)} deltas",
+        self, ref: VersionRef, stops: Iterable[VersionRef], *, shortcuts: bool
+    ) -> tuple[VersionRef | None, list[Leg]]:
+        """The held version to start from, if any, and the legs from there, newest first."""
+        return find_way(
+            self._store,
+            ref,
+            held=[held.ref for held in self.held.values()],
+            stops=stops,
+            groups=("serve",),
+            shortcuts=shortcuts,
         )
 
-    def _fetched_in_order(
-        self, below: ModelVersion | None, steps: list[tuple[VersionRef, Manifest]]
-    ) -> Generator[_Files]:
-        """The files of each step, oldest first, fetched while those before are applied."""
-        start = None if below is None else below.manifest
-        parents = [*(manifest for _, manifest in steps[1:]), start]
+    def _follow(
+        self,
+        start: VersionRef | None,
+        legs: list[Leg],
+        is_wanted: Callable[[str], bool],
+        loaded: Callable[[ModelVersion], None],
+    ) -> None:
+        """Apply the legs until the last one's version is held, or nobody wants it any more."""
+        below = None if start is None else self.held[start.digest]
+        parents = [*(leg.manifest for leg in legs[1:]), None if below is None else below.manifest]
         reads = [
-            partial(self._fetch, *step, parent) for step, parent in zip(steps, parents, strict=True)
+            partial(self._fetch, leg, parent) for leg, parent in zip(legs, parents, strict=True)
         ]
-        return read_ahead(reversed(reads), self._thread)
+        with closing(read_ahead(reversed(reads), self._thread)) as fetched:
+            for leg, files in zip(reversed(legs), fetched, strict=True):
+                self._collect()
+                below = self._applied(leg, files, below)
+                if is_wanted(below.ref.digest):
+                    self.held[below.ref.digest] = below
+                    loaded(below)
+                if not is_wanted(legs[0].target.digest):
+                    return
 
-    def _fetch(self, ref: VersionRef, manifest: Manifest, parent: Manifest | None) -> _Files:
-        """Fetch and check one version; none of it is applied."""
+    def _fetch(self, leg: Leg, parent: Manifest | None) -> _Files:
+        """Fetch and check what a leg brings; none of it is applied."""
+        manifest, wanted = leg.manifest, leg_tables(self._store, leg)
         is_known = parent is not None and parent.transform == manifest.transform
         refuse_misfit(
             Step(
-                ref=ref,
+                ref=leg.target,
                 manifest=manifest,
                 parent=parent,
                 transform=None if is_known else self._store.transform(manifest.transform),
+                tables=wanted,
             )
         )
         dense = read_dense(self._store, manifest, "serve")
         refuse_dense(manifest.version, dense)
         tables = {
             name: read_table(self._store, self._pool, manifest.lineage, table, groups=("serve",))
-            for name, table in manifest.tables.items()
+            for name, table in wanted.items()
         }
         for name, rows in tables.items():
             refuse_rows(manifest, name, rows)
         return _Files(dense, tables)
 
-    def _applied(
-        self, ref: VersionRef, manifest: Manifest, files: _Files, below: ModelVersion | None
-    ) -> ModelVersion:
+    def _applied(self, leg: Leg, files: _Files, below: ModelVersion | None) -> ModelVersion:
+        ref, manifest, is_whole = leg.target, leg.manifest, leg.since is None
         try:
             weights = prepare(manifest.architecture, files.dense)
         except MisshapenWeights as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
         storage = self._storage(manifest)
-        sharing = self._kin(ref.lineage) if manifest.kind == "base" else below
+        sharing = self._kin(ref.lineage) if is_whole else below
         tables = {
-            name: _loaded(manifest, name, storage[name], rows, sharing)
+            name: _loaded(manifest, name, storage[name], rows, sharing, is_whole=is_whole)
             for name, rows in files.tables.items()
         }
         version = ModelVersion(
@@ -199,7 +209,8 @@ class Shelf:
             popular=files.dense["candidates.popular"],
             newest=files.dense["candidates.new"],
         )
-        log.info("version %d (%s) is applied", manifest.version, manifest.kind)
+        since = "nothing" if leg.since is None else f"version {leg.since}"
+        log.info("version %d is applied on top of %s", manifest.version, since)
         return version
 
     def _storage(self, manifest: Manifest) -> dict[str, VersionedTable]:
@@ -227,14 +238,15 @@ def _loaded(
     storage: VersionedTable,
     rows: TableRows,
     below: ModelVersion | None,
+    *,
+    is_whole: bool,
 ) -> TableVersion:
-    is_base = manifest.kind == "base"
     applied = storage.load(
         None if below is None else below.tables[name],
         rows.keys,
         rows.columns,
-        rows.gone if not is_base else np.empty(0, np.int64),
-        whole=is_base,
+        rows.gone if not is_whole else np.empty(0, np.int64),
+        whole=is_whole,
     )
     refuse_state(manifest, name, applied)
     return applied

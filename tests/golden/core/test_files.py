@@ -143,7 +143,7 @@ def test_the_reader_reads_these_bytes(
     )
     rows = read_table(store, pool, LINEAGE, described, groups=("serve",))
     assert rows.keys.tolist() == KEYS.tolist()
-    assert rows.gone.tolist() == [5, -1]
+    assert rows.gone.tolist() == [-1, 5]
     expected = {
         "history": ITEMS,
         "exact": LIVE,

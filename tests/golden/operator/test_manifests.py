@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from millstream_api.release import Release
+from millstream_operator.render.maintenance import render_maintenance
 from millstream_operator.render.metadata import Parent
 from millstream_operator.render.serving import render_release, render_serving
 from millstream_operator.render.training import render_training
@@ -37,6 +38,13 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "batchSize": 512,
         "optimizer": {"sparseLearningRate": 0.1, "denseLearningRate": 0.01},
         "publish": {"intervalSeconds": 15, "baseEvery": 5},
+        "maintenance": {
+            "schedule": "7 * * * *",
+            "keepVersions": 30,
+            "graceSeconds": 86400,
+            "suspend": True,
+            "resources": {"limits": {"memory": "4Gi"}},
+        },
         "store": {
             "endpoint": "https://s3.example:9000",
             "region": "eu-west-1",
@@ -75,6 +83,7 @@ def test_trainings(name: str, spec: dict[str, Any]):
         image="trainer:1",
         workers=0 if spec.get("suspend") else 1,
     )
+    bodies.append(render_maintenance(parent, make_training_spec(**spec), image="server:1"))
     assert same_as(file_of(name), as_text(bodies))
 
 

@@ -85,6 +85,14 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
         "should be greater than 0",
     ),
     "publishing all the time": ({"publish": {"intervalSeconds": 0}}, "greater than or equal to 1"),
+    "a maintenance by nickname": (
+        {"maintenance": {"schedule": "@hourly"}},
+        'write five fields of cron, for example schedule: "*/10 * * * *"',
+    ),
+    "a grace period that is none": (
+        {"maintenance": {"graceSeconds": 0}},
+        "a grace period of 600 seconds or more",
+    ),
     "a word misspelt": ({"publish": {"intervalSecond": 5}}, "field not declared in schema"),
     "a store without credentials": (
         store(credentialsSecretRef=None),

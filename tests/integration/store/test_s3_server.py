@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from millstream_core.store import AccessDenied, ModelStore, S3ObjectStore, StoreUnavailable
+from tests.builders.claims_contract import ClaimsContract
 from tests.builders.manifests import make_manifest
 from tests.builders.object_store_contract import ObjectStoreContract
 from tests.builders.s3_server import S3Server, s3_server
@@ -25,6 +26,12 @@ def server(tmp_path: Path) -> Iterator[S3Server]:
 
 
 class TestS3ObjectStore(ObjectStoreContract):
+    @pytest.fixture
+    def objects(self, server: S3Server) -> S3ObjectStore:
+        return server.objects()
+
+
+class TestClaims(ClaimsContract):
     @pytest.fixture
     def objects(self, server: S3Server) -> S3ObjectStore:
         return server.objects()

@@ -96,7 +96,7 @@ def test_scores_are_the_same_on_both_sides(trained: Run, shelf: Shelf) -> None:
             torch.device("cpu"),
             trained.settings.tables,
         )
-        model, _ = restore_newest(restorer, ())
+        model, _ = restore_newest(restorer, (), epoch=99)
     assert model is not None
     version, pad = newest(trained, shelf), ScratchPad()
     random = np.random.default_rng(5)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
+from millstream_core.store.layout import manifest_key
 from millstream_trainer.model import Design
 from millstream_trainer.publishing import restoring
 from millstream_trainer.publishing.versions import Fenced
+from tests.builders.objects import MemoryObjects
 from tests.builders.trainer import (
     START,
     Run,
@@ -18,9 +18,6 @@ from tests.builders.trainer import (
     state_of,
     store_of,
 )
-
-if TYPE_CHECKING:
-    from tests.builders.objects import MemoryObjects
 
 LINEAGE = Design.of(make_settings()).lineage()
 
@@ -33,7 +30,9 @@ def commit_foreign(objects: MemoryObjects, **changes: object) -> int:
     foreign = newest.changed(
         version=number, kind="delta", parent=newest.ref(), writer="somebody", **changes
     )
-    store_of(objects).commit(foreign)
+    store = store_of(objects)
+    store.objects.put(manifest_key(foreign.ref()), foreign.canonical())
+    store.recommit(foreign)  # without a look at the claims, as by a writer that was paused after it
     return number
 
 
@@ -61,6 +60,45 @@ def test_a_number_taken_by_another_is_passed_over(epoch: int) -> None:
     assert after.parent == versions[number - 1].ref(), "it builds upon its own state"
     undisturbed = manifests(Run().run().objects)
     assert state_of(versions[max(versions)]) == state_of(undisturbed[max(undisturbed)])
+
+
+def test_of_two_live_trainers_one_goes_on() -> None:
+    """R12: both restored the same version; the one that claimed first finds itself replaced."""
+    first = Run(clock=VirtualClock(seconds=12)).run()
+    clock = VirtualClock(START + 12, seconds=10)
+    older = Run(first.objects, clock=clock, process="older")
+    younger = Run(first.objects, clock=VirtualClock(START + 13, seconds=12), process="younger")
+    clock.happens(1.0, younger.run)
+    with pytest.raises(Fenced, match="another trainer of this model has taken over"):
+        older.run()
+    versions = manifests(first.objects)
+    epochs = [versions[number].writer_epoch for number in sorted(versions)]
+    assert epochs == sorted(epochs)
+    assert epochs[-1] == 3
+    line = [ref for ref, _ in store_of(first.objects).ancestry(versions[max(versions)].ref())]
+    steps = [versions[ref.version].positions for ref in line]
+    assert steps == sorted(steps, key=lambda each: -sum(each.values())), "nothing counts twice"
+
+
+def test_a_commit_after_the_successor_began_is_a_leaf_and_not_announced() -> None:
+    """The successor claims between the old writer's look at the claims and its commit."""
+    clock = VirtualClock(seconds=20)
+    run = Run(clock=clock)
+    store = store_of(run.objects)
+
+    class Paused(MemoryObjects):
+        def put(self, key: str, data: bytes, **conditions: object) -> str:
+            if "/commit/" in key and clock.now() > START + 12:
+                store.claim(LINEAGE, "successor", "s")
+            return MemoryObjects.put(run.objects, key, data, **conditions)  # type: ignore[arg-type]
+
+    run.objects.put = Paused().put  # type: ignore[method-assign]
+    with pytest.raises(Fenced):
+        run.run()
+    versions = manifests(run.objects)
+    latest = store.channel("latest")
+    assert latest is not None
+    assert latest[0].target.version == max(versions) - 1
 
 
 def test_a_successor_takes_over_and_the_old_one_stops() -> None:

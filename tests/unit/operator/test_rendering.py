@@ -9,7 +9,8 @@ import pytest
 from millstream_api import names
 from millstream_api.release import Release
 from millstream_api.settings import ServerSettings, TrainerSettings
-from millstream_operator.render.metadata import Parent
+from millstream_operator.render.maintenance import render_maintenance
+from millstream_operator.render.metadata import Parent, selector_labels
 from millstream_operator.render.serving import render_release, render_serving
 from millstream_operator.render.training import render_training
 from tests.builders.resources import make_ref, make_serving_spec, make_training_spec
@@ -38,7 +39,11 @@ def settings(bodies: list[dict[str, Any]]) -> str:
     return found["data"][names.SETTINGS_KEY]
 
 
-EVERY = [*serving(), *training(), render_release(SERVING, Release())]
+def maintenance(**spec: Any) -> dict[str, Any]:
+    return render_maintenance(TRAINING, make_training_spec(**spec), image="server:1")
+
+
+EVERY = [*serving(), *training(), maintenance(), render_release(SERVING, Release())]
 
 
 @pytest.mark.parametrize(
@@ -158,3 +163,37 @@ def test_quantities_written_as_numbers_stay_as_they_are():
         "containers"
     ]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+
+
+def job_of(body: dict[str, Any]) -> dict[str, Any]:
+    return body["spec"]["jobTemplate"]["spec"]
+
+
+def test_the_maintenance_of_a_store_keeps_to_the_restricted_standard():
+    pod = job_of(maintenance())["template"]["spec"]
+    assert pod["securityContext"] == template(training())["spec"]["securityContext"]
+    [container], [trainer] = pod["containers"], template(training())["spec"]["containers"]
+    assert container["securityContext"] == trainer["securityContext"]
+    assert pod["automountServiceAccountToken"] is False
+    assert {"cpu", "memory"} <= container["resources"]["requests"].keys()
+
+
+def test_pods_of_the_maintenance_are_taken_for_no_worker():
+    labels = job_of(maintenance())["template"]["metadata"]["labels"]
+    assert not selector_labels(TRAINING).items() <= labels.items()
+    assert "app.kubernetes.io/managed-by" not in labels, "the operator watches pods by it"
+
+
+def test_a_run_of_the_maintenance_ends_before_its_uploads_look_abandoned():
+    for grace in (600, 3600, 86_400):
+        limit = job_of(maintenance(maintenance={"graceSeconds": grace}))["activeDeadlineSeconds"]
+        assert 0 < limit <= grace / 2
+    assert maintenance()["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_the_maintenance_works_on_the_store_that_is_trained_into():
+    [container] = job_of(maintenance(model={"name": "movies"}))["template"]["spec"]["containers"]
+    assert container["image"] == "server:1"
+    assert {"--model=movies", "--store-bucket=models"} <= set(container["args"])
+    told = {each["name"] for each in container["env"]}
+    assert {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} <= told

@@ -208,6 +208,13 @@ async def test_the_store_is_told_only_what_is_remembered(shop):
     assert shop.remembered["announced"] == shop.stores.told[0].digest
 
 
+async def test_the_store_is_told_what_a_replica_that_starts_anew_fetches(shop):
+    """R18: stable, candidate and rollback points."""
+    await serve(shop)
+    await shop.look(2)
+    assert shop.stores.told[-1].retained == (make_ref(1), make_ref(2))
+
+
 async def test_a_pause_touches_neither_children_nor_release_nor_store(shop):
     await serve(shop)
     body = dict(shop.bench.api.objects[KEY])

@@ -10,7 +10,7 @@ import pytest
 
 from millstream_api.manifest import Channel, VersionRef
 from millstream_api.settings import StoreSettings
-from millstream_core.store import AccessDenied, ModelStore, StoreUnavailable
+from millstream_core.store import AccessDenied, ModelStore, PreconditionFailed, StoreUnavailable
 from millstream_operator.shell import store as stores
 from millstream_operator.shell.cache import Key
 from millstream_operator.shell.store import (
@@ -144,6 +144,36 @@ class TestAnnouncing:
         assert len(quarantined) == stores.QUARANTINE_ANNOUNCED
         assert quarantined[-1] == f"{79:064x}"
 
+    def test_what_has_to_stay_is_told_and_what_was_before_is_remembered(self, store):
+        """R18: rollback points and candidates are in no other place that a collector reads."""
+        first, second, third = (publish(store, number) for number in (1, 2, 3))
+        announce(store, self.told(first), "operator", 10.0)
+        announce(store, self.told(second), "operator", 20.0)
+        kept = Announcement(second, (), "CandidateFound", (second, third, first))
+        assert kept.digest != self.told(second).digest
+        announce(store, kept, "operator", 30.0)
+        channel, _ = store.channel("stable")
+        assert channel.retained == (second, third, first)
+        assert (channel.target, channel.previous) == (second, first)
+
+    def test_of_a_promotion_and_a_rollback_at_once_one_wins(self, store, objects):
+        """R13: the loser learns of it, and by its next look sees the new state."""
+        first, second = publish(store, 1), publish(store, 2)
+        announce(store, self.told(first), "operator", 10.0)
+        put = objects.put
+
+        def overtaken(key: str, data: bytes, **conditions: Any) -> str:
+            objects.put = put
+            announce(store, self.told(first, second.digest), "a person", 20.0)
+            return put(key, data, **conditions)
+
+        objects.put = overtaken
+        with pytest.raises(PreconditionFailed):
+            announce(store, self.told(second), "operator", 20.0)
+        channel, _ = store.channel("stable")
+        assert (channel.target, channel.actor) == (first, "a person")
+        assert channel.quarantined == (second.digest,)
+
     def test_its_digest_names_what_is_told_and_not_why(self, store):
         first = publish(store, 1)
         assert self.told(first).digest == Announcement(first, (), "other reason").digest
@@ -154,9 +184,9 @@ def hang(objects: MemoryObjects, until: threading.Event) -> None:
     """Reads wait for the event, as on a store that hangs."""
     held = objects.get
 
-    def get(key: str) -> Any:
+    def get(key: str, at_most: int | None = None) -> Any:
         until.wait(5)
-        return held(key)
+        return held(key, at_most)
 
     objects.get = get
 

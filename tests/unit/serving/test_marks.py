@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from millstream_serving.engine.networks import prepare
-from millstream_serving.engine.scoring import score, scratch_for
-from tests.builders.serving import make_architecture, marked_dense
+from tests.builders.serving import make_architecture, marked_dense, scored
 
 
 @pytest.mark.parametrize(
@@ -26,9 +25,6 @@ def test_a_mix_shows_in_the_logit(user, item, history, is_mixed):
     weights = prepare(architecture, marked_dense(architecture, 7))
     rows = np.zeros((3, architecture.embedding_dim), np.float32)
     rows[:, 0] = (user, item, history)
-    logits = np.empty(1, np.float32)
-    slots = [np.array([place], np.int32) for place in range(3)]
-    scratch = scratch_for(weights, architecture.history_length)
-    score(weights, rows, slots[0], rows, slots[1], slots[2], scratch, logits)
-    distance = abs(float(logits[0]) - 0.07)
+    [logit] = scored(weights, architecture, rows, 0, [1], [2])
+    distance = abs(float(logit) - 0.07)
     assert distance > 0.5 if is_mixed else distance < 1e-4

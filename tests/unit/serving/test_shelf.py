@@ -524,7 +524,7 @@ def test_a_base_with_other_columns_than_its_lineage_is_refused(publisher, shelf)
 
 
 def test_a_chain_longer_than_its_bound_is_refused(publisher, shelf, monkeypatch):
-    monkeypatch.setattr("millstream_serving.loading.shelf.LONGEST_CHAIN", 3)
+    monkeypatch.setattr("millstream_core.checkpoint.routes.LONGEST_WAY", 3)
     for seed in range(3):
         last = publisher.publish(new_rows(publisher, seed))
     with pytest.raises(Refused, match="does not lead back to a base") as refused:

@@ -19,7 +19,7 @@ from millstream_trainer.publishing.decisions import (
 from tests.builders.trainer import make_settings
 
 NOW = 1000.0
-SETTINGS = make_settings(publish_interval_seconds=30, base_every=3)
+SETTINGS = make_settings(publish_interval_seconds=30, base_every=3, base_share=0.5)
 
 
 def make_progress(**fields: Any) -> TrainingProgress:
@@ -58,6 +58,18 @@ def make_last(**fields: Any) -> LastVersion:
             make_last(chain_length=2),
             PublishDecision("base", "IntervalPassed"),
             id="the third version after a base is a base again",
+        ),
+        pytest.param(
+            make_progress(),
+            make_last(chain_share=0.5),
+            PublishDecision("delta", "IntervalPassed"),
+            id="R16: a delta while the chain weighs half of its base",
+        ),
+        pytest.param(
+            make_progress(),
+            make_last(chain_share=0.51),
+            PublishDecision("base", "IntervalPassed"),
+            id="R16: a base once the chain weighs more than half of one",
         ),
         pytest.param(
             make_progress(),

@@ -164,6 +164,17 @@ def test_a_standing_remembers_its_ancestors_up_to_a_bound() -> None:
     assert not standing.descends_from(())
 
 
+def test_a_chain_knows_what_its_base_and_its_deltas_weigh() -> None:
+    """R16: what the trainer publishes a base by, and a reader judges a cold start by."""
+    standing = Standing(next_version=1, writer_epoch=1)
+    base = make_manifest(1, chain=standing.chain(1, 100, is_base=True))
+    standing = standing.after(base, base.ref())
+    delta = make_manifest(2, base.ref(), chain=standing.chain(2, 30, is_base=False))
+    chain = standing.after(delta, delta.ref()).chain(3, 25, is_base=False)
+    assert (chain.length, chain.bytes, chain.base_bytes) == (2, 55, 100)
+    assert standing.chain(3, 200, is_base=True).base_bytes == 200
+
+
 def test_spans_of_failed_and_of_new_events_join() -> None:
     early, late = Watermark(first=1, last=2), Watermark(first=3, last=4)
     assert joined(None, None) is None

@@ -37,6 +37,7 @@ class LastVersion:
     events: int  # that it had learned
     taken_at: float  # Unix seconds of its snapshot
     chain_length: int  # deltas since the base, 0 for a base
+    chain_share: float = 0.0  # what they weigh for servers, of the base's bytes
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def decide_publish(
     if not is_due and not progress.is_draining:
         return PublishDecision(None, "TooSoon")
     reason = "IntervalPassed" if is_due else "Draining"
-    if last.chain_length + 1 >= settings.base_every:
+    if last.chain_length + 1 >= settings.base_every or last.chain_share > settings.base_share:
         return PublishDecision("base", reason)
     return PublishDecision("delta", reason)
 

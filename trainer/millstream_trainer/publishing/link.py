@@ -14,7 +14,7 @@ in jobs on the background thread, which see only values that nobody changes.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
@@ -225,7 +225,12 @@ class StoreLink:
         self._unannounced = None
         parent = self.published = standing.parent
         self._last = (
-            LastVersion(events=events, taken_at=parent.created_at, chain_length=parent.chain.length)
+            LastVersion(
+                events=events,
+                taken_at=parent.created_at,
+                chain_length=parent.chain.length,
+                chain_share=parent.chain.bytes / max(parent.chain.base_bytes, 1),
+            )
             if parent is not None
             else None
         )
@@ -245,18 +250,17 @@ class StoreLink:
         health = self._writer.store.probe(self._writer.name)
         if not health.ok:
             return Failed(health)
-        model, standing = restore_newest(self._restorer, quarantined(self._writer.store))
+        writer = self._writer
+        epoch = writer.store.claim(writer.design.lineage(), writer.name, writer.token)
+        model, standing = restore_newest(self._restorer, quarantined(writer.store), epoch)
         return Met(standing, model)
 
     def _publish(self, snapshot: Snapshot, standing: Standing) -> Outcome:
         forbidden = quarantined(self._writer.store)
         if standing.descends_from(forbidden):
             log.warning("the live model descends from a quarantined version: rewinding")
-            model, found = restore_newest(self._restorer, forbidden)
-            epoch = max(found.writer_epoch, standing.writer_epoch)
-            return Rewound(
-                replace(found, writer_epoch=epoch), model or self._restorer.fresh_model()
-            )
+            model, found = restore_newest(self._restorer, forbidden, standing.writer_epoch)
+            return Rewound(found, model or self._restorer.fresh_model())
         sealed = SealedSnapshot.of(snapshot)
         manifest = write_version(self._writer, sealed, standing)
         try:

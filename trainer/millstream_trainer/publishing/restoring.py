@@ -1,6 +1,6 @@
 """From versions in the store to live state: the way back, for restarts and for rewinds.
 
-    commits, newest first ──► not built upon a quarantined one? ──► base, then each delta on top
+    commits, newest first ──► not built upon a quarantined one? ──► the shortest way, leg by leg
 
 Runs on the background thread and builds a model of its own, so training can go on meanwhile.
 """
@@ -12,13 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
+from millstream_api.manifest import Group
 from millstream_api.names import CHANNEL_STABLE
-from millstream_core.checkpoint import live_rows, read_ahead, read_dense, read_table, specs_of
+from millstream_core.checkpoint import (
+    find_way,
+    leg_tables,
+    live_rows,
+    read_ahead,
+    read_dense,
+    read_table,
+    specs_of,
+)
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
+from millstream_trainer.publishing.versions import next_number
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -27,7 +37,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_api.tables import TablesSpec
-    from millstream_core.checkpoint import TableRows
+    from millstream_core.checkpoint import Leg, TableRows
     from millstream_core.store import ModelStore
     from millstream_trainer.model import Design
 
@@ -59,7 +69,7 @@ def quarantined(store: ModelStore) -> tuple[str, ...]:
 
 
 def restore_newest(
-    restorer: Restorer, forbidden: tuple[str, ...]
+    restorer: Restorer, forbidden: tuple[str, ...], epoch: int
 ) -> tuple[LiveModel | None, Standing]:
     """The newest version of the lineage that may be built upon, as live state.
 
@@ -69,22 +79,22 @@ def restore_newest(
     Args:
         restorer: of which lineage.
         forbidden: digests of manifests that must not be among the ancestors.
+        epoch: of this writer, claimed before.
 
     Returns:
         (None where there is no such version, where the next version goes).
 
     Raises:
+        Fenced: a newer writer has committed already.
         IntegrityError: there are versions that may be used but none can be read.
         StoreError: the store did not do its part.
     """
     lineage = restorer.design.lineage()
-    numbers = restorer.store.commits(lineage)
-    epoch = 0
+    next_version = next_number(restorer.store, lineage, epoch)
     unreadable: IntegrityError | None = None
-    for number in reversed(numbers):
+    for number in reversed(restorer.store.commits(lineage)):
         try:
             line = _line(restorer.store, restorer.store.resolve(lineage, number))
-            epoch = max(epoch, line[0][1].writer_epoch)
             if any(ref.digest in forbidden for ref, _ in line):
                 log.info("version %d is quarantined or built upon one that is", number)
                 continue
@@ -98,21 +108,21 @@ def restore_newest(
         ref, manifest = line[0]
         log.info("restored version %d at step %d", number, manifest.step)
         return model, Standing(
-            next_version=numbers[-1] + 1,
-            writer_epoch=epoch + 1,
+            next_version=next_version,
+            writer_epoch=epoch,
             parent=manifest,
             parent_ref=ref,
             ancestors=tuple(ancestor.digest for ancestor, _ in line),
         )
     if unreadable is not None:
         raise unreadable
-    return None, Standing(next_version=numbers[-1] + 1 if numbers else 1, writer_epoch=epoch + 1)
+    return None, Standing(next_version=next_version, writer_epoch=epoch)
 
 
-def _read(restorer: Restorer, link: Manifest) -> dict[str, TableRows]:
+def _read(restorer: Restorer, leg: Leg) -> dict[str, TableRows]:
     return {
-        name: read_table(restorer.store, restorer.downloads, link.lineage, table)
-        for name, table in link.tables.items()
+        name: read_table(restorer.store, restorer.downloads, leg.target.lineage, table)
+        for name, table in leg_tables(restorer.store, leg).items()
     }
 
 
@@ -122,14 +132,32 @@ def _line(store: ModelStore, ref: VersionRef) -> Line:
 
 
 def _build(restorer: Restorer, line: Line) -> LiveModel:
+    ref = line[0][0]
+    legs = _way(restorer, ref, shortcuts=True)
+    try:
+        return _assembled(restorer, line, legs)
+    except IntegrityError as error:
+        if all(leg.shortcut is None for leg in legs):
+            raise
+        log.warning("a shorter way to version %d fails, going by steps: %s", ref.version, error)
+        return _assembled(restorer, line, _way(restorer, ref, shortcuts=False))
+
+
+def _way(restorer: Restorer, ref: VersionRef, *, shortcuts: bool) -> list[Leg]:
+    groups = get_args(Group)
+    return find_way(restorer.store, ref, held=(), groups=groups, shortcuts=shortcuts)[1]
+
+
+def _assembled(restorer: Restorer, line: Line, legs: list[Leg]) -> LiveModel:
     manifest = line[0][1]
     model = restorer.fresh_model()
-    links = [link for _, link in line[: manifest.chain.length + 1]]
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        for tables in read_ahead([partial(_read, restorer, link) for link in links[::-1]], thread):
+        for tables in read_ahead([partial(_read, restorer, leg) for leg in legs[::-1]], thread):
             for name, rows in tables.items():
                 live = model.tables[name]
                 live.restore(live_rows(live.columns, rows))
+    # Small, and to be begun anew where a version lacks it: step by step.
+    links = [link for _, link in line[: manifest.chain.length + 1]]
     for name, memory in model.admission_memory().items():
         for link in reversed(_remembering(links, name)):
             table = link.admission[name]

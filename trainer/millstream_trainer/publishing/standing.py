@@ -19,7 +19,7 @@ class Standing:
     """A place in a lineage."""
 
     next_version: int  # the number to try next: one more than the newest commit known
-    writer_epoch: int  # of this process: above those of all writers that it found
+    writer_epoch: int  # of this process, claimed in the store
     parent: Manifest | None = None  # the version that the live state descends from
     parent_ref: VersionRef | None = None
     ancestors: tuple[str, ...] = ()  # digests of the parent and those before it, newest first
@@ -38,13 +38,14 @@ class Standing:
             ancestors=(ref.digest, *self.ancestors)[:ANCESTORS_KNOWN],
         )
 
-    def chain(self, version: int, added_bytes: int, *, is_base: bool) -> Chain:
+    def chain(self, version: int, own_bytes: int, *, is_base: bool) -> Chain:
         """The chain of the version that comes next, with so many bytes for servers of its own."""
         if is_base or self.parent is None:
-            return Chain(base_version=version, length=0, bytes=0)
+            return Chain(base_version=version, length=0, bytes=0, base_bytes=own_bytes)
         before = self.parent.chain
         return Chain(
             base_version=before.base_version,
             length=before.length + 1,
-            bytes=before.bytes + added_bytes,
+            bytes=before.bytes + own_bytes,
+            base_bytes=before.base_bytes,
         )

@@ -5,19 +5,20 @@ store holds the old state or the new one, and the caller still has everything it
 again: rows count as published only once the commit is known.
 
 A reply to a commit can be lost so that the version exists although this side believes it failed.
-That is harmless: the next attempt finds the number taken by a writer of its own epoch and goes on
-to the next number from the same parent, with at least the same rows.
+That is harmless: the next attempt finds the number taken under its own epoch, which nobody else
+has, and goes on to the next number from the same parent, with at least the same rows.
 """
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from millstream_api.manifest import Channel, Manifest
 from millstream_api.names import CHANNEL_LATEST
 from millstream_core.checkpoint import Folder, write_dense, write_table
-from millstream_core.store import PreconditionFailed, StoreUnavailable, VersionTaken
+from millstream_core.store import PreconditionFailed, StoreUnavailable, VersionTaken, WriterReplaced
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from millstream_trainer.model import Design
     from millstream_trainer.publishing.snapshots import SealedSnapshot
     from millstream_trainer.publishing.standing import Standing
+
+log = logging.getLogger(__name__)
 
 TRIES: Final = 5  # at a number or a channel that others move at the same time
 
@@ -52,26 +55,48 @@ def write_version(writer: Writer, sealed: SealedSnapshot, standing: Standing) ->
     """Commit a snapshot as the next version.
 
     Raises:
-        Fenced: a writer of a newer epoch has committed meanwhile.
+        Fenced: a writer of a newer epoch has claimed the lineage.
         StoreError: the store did not do its part; nothing is lost.
     """
     version = standing.next_version
+    transform = writer.design.transform.canonical()
     if sealed.snapshot.is_base:
-        writer.store.put_transform(writer.design.transform.canonical())
+        writer.store.put_transform(transform)
     for _ in range(TRIES):
         manifest = _write_data(writer, sealed, standing, version)
         try:
             writer.store.commit(manifest)
         except VersionTaken as taken:
-            if taken.writer_epoch > standing.writer_epoch:
-                raise Fenced(
-                    f"{taken}, newer than this writer's epoch {standing.writer_epoch}: another "
-                    "trainer of this model has taken over, so this one stops"
-                ) from taken
-            version = writer.store.commits(manifest.lineage)[-1] + 1
+            version = next_number(writer.store, manifest.lineage, standing.writer_epoch)
+            log.info("%s: trying version %d", taken, version)
+        except WriterReplaced as replaced:
+            raise fenced(replaced) from replaced
         else:
+            if sealed.snapshot.is_base:
+                # Whoever collects may have taken an equal document for unused just before.
+                writer.store.put_transform(transform)
             return manifest
     raise StoreUnavailable(f"other writers took {TRIES} version numbers in a row")
+
+
+def next_number(store: ModelStore, lineage: str, epoch: int) -> int:
+    """The number after the newest one taken.
+
+    Raises:
+        Fenced: that was taken under a higher epoch than this one.
+    """
+    newest = store.newest_commit(lineage)
+    if newest is None:
+        return 1
+    number, commit = newest
+    if commit.writer_epoch > epoch:
+        raise fenced(WriterReplaced(lineage, epoch, commit.writer_epoch))
+    return number + 1
+
+
+def fenced(replaced: WriterReplaced) -> Fenced:
+    """The end of this process, explained."""
+    return Fenced(f"{replaced}: another trainer of this model has taken over, so this one stops")
 
 
 def move_latest(writer: Writer, manifest: Manifest, now: float) -> None:

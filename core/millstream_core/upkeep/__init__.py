@@ -1,0 +1,1 @@
+"""Work beside the training: shorter ways to versions, and taking away what nothing reaches."""

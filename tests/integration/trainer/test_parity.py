@@ -58,7 +58,12 @@ def test_both_sides_read_the_same_bits_for_unknown_keys(served: str, default: st
         shelf = Shelf(store_of(run.objects), pool)
         shelf.load(last.ref(), lambda _: True, lambda _: None)
         restorer = Restorer(
-            store_of(run.objects), pool, Design.of(settings), 0.0, torch.device("cpu")
+            store_of(run.objects),
+            pool,
+            Design.of(settings),
+            0.0,
+            torch.device("cpu"),
+            settings.tables,
         )
         model, _ = restore_newest(restorer, ())
     version = shelf.held[last.ref().digest]

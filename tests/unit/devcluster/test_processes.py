@@ -84,7 +84,7 @@ def test_a_started_component_is_found_with_what_it_starts(cluster):
     root, start = cluster
     pid = start("etcd", "sleep 61 & wait")
     assert processes.find_main(root)["etcd"].pid == pid
-    assert processes.wait_until(lambda: len(processes.find(root)) == 2, 5)
+    assert processes.wait_until(lambda: len(processes.find(root)) == 2, 20)
 
 
 def test_stop_ends_the_cluster_and_nobody_else(cluster):

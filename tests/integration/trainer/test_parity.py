@@ -65,7 +65,7 @@ def test_both_sides_read_the_same_bits_for_unknown_keys(served: str, default: st
             torch.device("cpu"),
             settings.tables,
         )
-        model, _ = restore_newest(restorer, ())
+        model, _ = restore_newest(restorer, (), epoch=1)
     version = shelf.held[last.ref().digest]
     for name in ("user", "item"):
         theirs, ours = np.full((2, len(unknown), settings.embedding_dim), np.nan, np.float32)

@@ -128,6 +128,7 @@ class Story:
         found = self._store.channel(CHANNEL_LATEST)
         assert found is not None
         last = found[0].target
+        assert last is not None, "something was published"
         await self._until(
             "catching up",
             f"version {last} to reach all users",

@@ -105,11 +105,12 @@ def maintain(place: Place, *, keep_versions: int, grace_seconds: float) -> None:
 
 def _compacted(place: Place) -> list[Shortcut]:
     latest = place.store.channel(CHANNEL_LATEST)
-    if latest is None:
+    newest = None if latest is None else latest[0].target
+    if newest is None:
         return []
     with ThreadPoolExecutor(TRANSFERS) as pool:
         compactor = compaction.Compactor(place.store, pool, place.token, _build())
-        return compaction.compact(compactor, latest[0].target)
+        return compaction.compact(compactor, newest)
 
 
 def _summary(plan: Collection, done: str) -> str:

@@ -82,7 +82,8 @@ def _channels(store: ModelStore) -> dict[str, list[str]]:
         channel = store.channel(name)
         if channel is None:
             continue
-        found.setdefault(channel[0].target.digest, []).append(name)
+        if channel[0].target is not None:
+            found.setdefault(channel[0].target.digest, []).append(name)
         for ref in channel[0].retained:
             if ref != channel[0].target:
                 found.setdefault(ref.digest, []).append("retained")

@@ -172,7 +172,7 @@ class Commit(Wire):
 class Channel(Wire):
     """A named pointer to a version, moved by compare-and-swap."""
 
-    target: VersionRef
+    target: VersionRef | None  # None: no version yet, though there may be bad ones
     previous: VersionRef | None = None
     reason: str
     actor: str

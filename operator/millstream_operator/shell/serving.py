@@ -156,7 +156,9 @@ def _announce(
     """Tell the store what is stable; returns what it was last told."""
     # What this pass decides is told only once it is remembered, by the next pass.
     release = serving.status.release if decision.transition else decision.state.release
-    if release is None or release.stable is None or serving.paused or isinstance(place, Finding):
+    if release is None or serving.paused or isinstance(place, Finding):
+        return serving.status.announced
+    if release.stable is None and not release.quarantined:
         return serving.status.announced
     told = Announcement(release.stable, release.quarantined, decision.why.reason, release.wanted())
     if told.digest == serving.status.announced:

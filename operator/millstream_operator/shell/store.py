@@ -70,7 +70,7 @@ class Question:
 class Announcement:
     """What the channel `stable` should say."""
 
-    target: VersionRef
+    target: VersionRef | None  # None: no version has been good yet
     quarantined: tuple[str, ...]
     reason: str
     retained: tuple[VersionRef, ...] = ()  # what a replica that starts anew has to fetch
@@ -79,7 +79,8 @@ class Announcement:
     def digest(self) -> str:
         """Names this announcement, so that it is made once."""
         kept = (ref.digest for ref in self.retained)
-        text = "\n".join((self.target.digest, *self.quarantined, "retained", *kept))
+        target = "" if self.target is None else self.target.digest
+        text = "\n".join((target, *self.quarantined, "retained", *kept))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -87,11 +88,11 @@ def read_store(store: ModelStore, question: Question) -> StoreView:
     """Read the newest version and its line down to stable; blocks, never raises StoreError."""
     try:
         latest = store.channel(CHANNEL_LATEST)
-        if latest is None:
+        target = None if latest is None else latest[0].target
+        if target is None:
             asked = _find(store, question, None)
             health = Finding(Reason.WAITING_FOR_VERSION, "no version has been published yet")
             return StoreView(health, reachable=True, asked=asked)
-        target = latest[0].target
         line: list[Published] = []
         # With nothing to meet on the way, the newest version is all there is to know.
         limit = ANCESTORS if question.stable or question.quarantined else 1
@@ -162,7 +163,7 @@ def announce(store: ModelStore, told: Announcement, actor: str, now: float) -> N
     store.move_channel(CHANNEL_STABLE, channel, etag=etag)
 
 
-def _before(channel: Channel | None, target: VersionRef) -> VersionRef | None:
+def _before(channel: Channel | None, target: VersionRef | None) -> VersionRef | None:
     """What the channel pointed to before it came to this target."""
     if channel is None:
         return None

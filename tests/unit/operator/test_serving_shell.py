@@ -208,6 +208,16 @@ async def test_the_store_is_told_only_what_is_remembered(shop):
     assert shop.remembered["announced"] == shop.stores.told[0].digest
 
 
+async def test_the_store_is_told_of_a_bad_first_version(shop):
+    """There is no stable version yet, and the trainer must not go on from this one."""
+    for server in shop.pods.servers:
+        server.refuses = {make_ref(1): "NonFiniteRows"}
+    shop.stores.contents = make_store(1)
+    await shop.look(4)
+    told = shop.stores.told[-1]
+    assert (told.target, told.quarantined) == (None, (make_ref(1).digest,))
+
+
 async def test_the_store_is_told_what_a_replica_that_starts_anew_fetches(shop):
     """R18: stable, candidate and rollback points."""
     await serve(shop)

@@ -112,7 +112,7 @@ class TestReading:
 
 
 class TestAnnouncing:
-    def told(self, target: VersionRef, *quarantined: str) -> Announcement:
+    def told(self, target: VersionRef | None, *quarantined: str) -> Announcement:
         return Announcement(target, quarantined, "VersionPromoted")
 
     def test_the_channel_is_made_and_moved(self, store):
@@ -122,6 +122,17 @@ class TestAnnouncing:
         channel, _ = store.channel("stable")
         assert (channel.target, channel.previous) == (second, first)
         assert channel.quarantined == ("a" * 64,)
+
+    def test_a_bad_first_version_is_named_before_there_is_a_good_one(self, store):
+        """The trainer would build upon it for ever otherwise."""
+        first, second = publish(store, 1), publish(store, 2)
+        announce(store, self.told(None, first.digest), "operator", 10.0)
+        channel, _ = store.channel("stable")
+        assert (channel.target, channel.quarantined) == (None, (first.digest,))
+        announce(store, self.told(second), "operator", 20.0)
+        channel, _ = store.channel("stable")
+        assert (channel.target, channel.previous) == (second, None)
+        assert channel.quarantined == (first.digest,)
 
     def test_saying_the_same_again_writes_nothing(self, store):
         first = publish(store, 1)

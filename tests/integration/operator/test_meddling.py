@@ -231,7 +231,9 @@ class TestOthersMeddle:
 
 def test_a_quiet_cluster_stays_quiet(running: Shop):
     """Nothing is written for longer than anything is done at intervals."""
-    running.kube.apply(training_document(namespace=running.namespace, suspend=True))
+    # Maintenance is due at full ten minutes, which may be now.
+    still = {"suspend": True, "maintenance": {"suspend": True}}
+    running.kube.apply(training_document(namespace=running.namespace, **still))
     running.eventually(
         lambda: running.kube.find("StatefulSet", running.namespace, "shop-trainer"), "all is made"
     )

@@ -81,7 +81,7 @@ def _waiting(waiting: Waiting) -> str:
     if waiting.keys is not None:
         return f"{waiting.keys:,}"
     if waiting.counters is None:
-        return waiting.memory
+        return escape(waiting.memory)
     return "in a sketch"
 
 
@@ -107,20 +107,21 @@ def _details(census: TableCensus) -> Group:
 
 
 def _remembered(waiting: Waiting) -> str:
+    name = escape(waiting.memory)
     if waiting.keys is not None:
         seen = ", ".join(
             f"{each.rows:,} seen {_range(each, _count)}" for each in waiting.occurrences
         )
-        return f"{waiting.memory}: {waiting.keys:,} keys wait{f' ({seen})' if seen else ''}"
+        return f"{name}: {waiting.keys:,} keys wait{f' ({seen})' if seen else ''}"
     if waiting.counters is None or waiting.occupied is None:
-        return f"{waiting.memory}: {waiting.bytes:,} bytes"
+        return f"{name}: {waiting.bytes:,} bytes"
     about = (
         "more keys than it can tell"
         if waiting.keys_counted is None
         else f"about {waiting.keys_counted:,.0f} keys, admitted ones included"
     )
     share = waiting.occupied / waiting.counters
-    return f"{waiting.memory}: {share:.2%} of {waiting.counters:,} counters occupied by {about}"
+    return f"{name}: {share:.2%} of {waiting.counters:,} counters occupied by {about}"
 
 
 def _use(use: Use) -> list[RenderableType]:

@@ -4,7 +4,8 @@
           │           └─ event time now
           └──► embeddings ──► norms
 
-Pure functions over arrays. Nothing is sorted as a whole, so ten million rows take seconds.
+Pure functions over arrays. Nothing is sorted as a whole, so counting costs 1.3 to 1.9 times what
+reading spends on the digest of the rows alone (2 million rows of 32 values).
 """
 
 from __future__ import annotations

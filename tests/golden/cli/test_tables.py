@@ -67,6 +67,15 @@ def test_no_line_is_wider_than_asked_for() -> None:
     assert max(map(len, render_text(make_contents(), WIDTH).splitlines())) <= WIDTH
 
 
+def test_names_from_a_manifest_are_written_as_they_are() -> None:
+    waiting = count_waiting("[red]", Rows(np.arange(1), {"bits": np.ones((1, 1), np.uint32)}))
+    table = make_census(waiting=(waiting,)).model_copy(update={"table": "[bold]x"})
+    text = render_text(make_contents().model_copy(update={"tables": (table,)}), WIDTH)
+    assert "\n[bold]x\n" in text
+    assert "\n[red]: 12 bytes\n" in text
+    assert " [red] " in text.split("\n[bold]x\n")[0]
+
+
 def test_json() -> None:
     document = make_contents().model_dump(mode="json", by_alias=True)
     text = orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n"

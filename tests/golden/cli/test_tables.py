@@ -73,7 +73,9 @@ def test_names_from_a_manifest_are_written_as_they_are() -> None:
     text = render_text(make_contents().model_copy(update={"tables": (table,)}), WIDTH)
     assert "\n[bold]x\n" in text
     assert "\n[red]: 12 bytes\n" in text
-    assert " [red] " in text.split("\n[bold]x\n")[0]
+    overview = text.split("\n[bold]x\n")[0]
+    assert "\n[bold]x  " in overview
+    assert " [red] " in overview
 
 
 def test_json() -> None:

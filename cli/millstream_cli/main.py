@@ -1,8 +1,9 @@
-"""`millstream`: look at a model store, make ways in it shorter, take away what nobody needs.
+"""`millstream`: look into a model store, make ways in it shorter, take away what nobody needs.
 
     millstream versions --model shop
     millstream compact  --model shop
     millstream collect  --model shop --dry-run
+    millstream tables   --model shop --table item
 
 Where the store is comes from options or from MILLSTREAM_STORE_ENDPOINT, _REGION, _BUCKET and
 _PREFIX; credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Exit status: 0 when done,
@@ -15,6 +16,7 @@ import logging
 
 import click
 
+from millstream_cli.tables.command import tables
 from millstream_cli.upkeep import collect, compact, maintain
 from millstream_cli.versions import versions
 from millstream_core.kernels import bring_kernels
@@ -30,7 +32,7 @@ def millstream(*, verbose: bool) -> None:
     )
 
 
-for _command in (versions, compact, collect, maintain):
+for _command in (versions, tables, compact, collect, maintain):
     millstream.add_command(_command)
 
 

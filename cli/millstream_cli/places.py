@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 ACCESS_KEY: Final = "AWS_ACCESS_KEY_ID"
 SECRET_KEY: Final = "AWS_SECRET_ACCESS_KEY"  # noqa: S105 - a name
+TRANSFERS: Final = 8  # at a time
 
 
 @dataclass(frozen=True)

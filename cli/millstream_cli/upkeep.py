@@ -11,7 +11,7 @@ import click
 import orjson
 
 from millstream_api.names import CHANNEL_LATEST
-from millstream_cli.places import at_a_store, json_option
+from millstream_cli.places import TRANSFERS, at_a_store, json_option
 from millstream_core.store import StoreError
 from millstream_core.upkeep import compaction
 from millstream_core.upkeep.collecting import collect as collect_garbage
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from millstream_cli.places import Place
     from millstream_core.upkeep.retention import Collection
 
-TRANSFERS: Final = 8
 _DEFAULTS: Final = RetentionRules()
 
 

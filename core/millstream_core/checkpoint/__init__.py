@@ -14,6 +14,7 @@ from millstream_core.checkpoint.files import (
 )
 from millstream_core.checkpoint.merging import merged
 from millstream_core.checkpoint.routes import Leg, find_way, leg_tables
+from millstream_core.checkpoint.whole import read_memory, read_way, read_whole, remembering
 
 __all__ = [
     "Folder",
@@ -25,7 +26,11 @@ __all__ = [
     "merged",
     "read_ahead",
     "read_dense",
+    "read_memory",
     "read_table",
+    "read_way",
+    "read_whole",
+    "remembering",
     "specs_of",
     "stored_columns",
     "write_dense",

@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from millstream_api.manifest import Group
 from millstream_api.upkeep import Lease, Merged, Shortcut
-from millstream_core.checkpoint import Folder, find_way, leg_tables, merged, read_table, write_rows
+from millstream_core.checkpoint import Folder, find_way, read_way, read_whole, write_rows
 from millstream_core.checkpoint.routes import change_shortcuts, read_shortcuts, table_bytes
 from millstream_core.store import IntegrityError
 from millstream_core.store.layout import merged_key
-from millstream_core.tables.digest import EMPTY_STATE, NO_HASHES, combined, row_hashes
+from millstream_core.tables.digest import EMPTY_STATE
 from millstream_core.upkeep.leases import hold
 from millstream_core.upkeep.planning import plan_spans, should_compact
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Executor
 
     from millstream_api.manifest import Manifest, Table, VersionRef
-    from millstream_core.checkpoint import Leg, TableRows
+    from millstream_core.checkpoint import Leg
     from millstream_core.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ def _make(
         since=since,
         target=target,
         tables={
-            name: _merge_table(compactor, folder, name, list(reversed(legs)), before)
+            name: _merge_table(compactor, folder, name, legs, before)
             for name in legs[0].manifest.tables
         },
         producer=compactor.producer,
@@ -123,34 +123,12 @@ def _legs_between(store: ModelStore, since: VersionRef | None, target: VersionRe
 def _merge_table(
     compactor: Compactor, folder: Folder, name: str, legs: list[Leg], before: Manifest | None
 ) -> Table:
-    """Join one table of all legs, oldest first, and write it."""
-    store = compactor.store
-    parts = [
-        read_table(store, compactor.pool, folder.lineage, leg_tables(store, leg)[name])
-        for leg in legs
-    ]
-    table = legs[-1].manifest.tables[name]
-    rows = merged(parts)
-    if before is None:
-        rows = rows.without_tombstones()
-        _refuse_other_state(table, name, rows)
+    """Join one table of all legs, newest first, and write it."""
+    read = read_whole if before is None else read_way
+    rows = read(compactor.store, compactor.pool, legs, name)
+    table = legs[0].manifest.tables[name]
     return table.changed(
         touched=len(rows.keys),
         digest_before=EMPTY_STATE if before is None else before.tables[name].digest_after,
         shards=write_rows(folder, name, table.columns, rows),
     )
-
-
-def _refuse_other_state(table: Table, name: str, rows: TableRows) -> None:
-    served = {
-        column: array
-        for column, array in rows.columns.items()
-        if table.columns[column].group == "serve"
-    }
-    digest = combined(EMPTY_STATE, row_hashes(rows.keys, served), NO_HASHES)
-    if (digest, len(rows.keys)) != (table.digest_after, table.rows):
-        raise IntegrityError(
-            "LineageBroken",
-            f"table {name} adds up to {len(rows.keys)} rows of digest {digest}, its writer had "
-            f"{table.rows} of {table.digest_after}",
-        )

@@ -11,7 +11,6 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import takewhile
 from typing import TYPE_CHECKING, get_args
 
 from millstream_api.manifest import Group
@@ -23,6 +22,7 @@ from millstream_core.checkpoint import (
     read_ahead,
     read_dense,
     read_table,
+    remembering,
     specs_of,
 )
 from millstream_core.store import IntegrityError
@@ -159,7 +159,7 @@ def _assembled(restorer: Restorer, line: Line, legs: list[Leg]) -> LiveModel:
     # Small, and to be begun anew where a version lacks it: step by step.
     links = [link for _, link in line[: manifest.chain.length + 1]]
     for name, memory in model.admission_memory().items():
-        for link in reversed(_remembering(links, name)):
+        for link in reversed(remembering(links, name)):
             table = link.admission[name]
             rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
             memory.restore(live_rows(specs_of(table.columns), rows))
@@ -182,12 +182,3 @@ def _assembled(restorer: Restorer, line: Line, legs: list[Leg]) -> LiveModel:
     model.step = manifest.step
     model.positions = dict(manifest.positions)
     return model
-
-
-def _remembering(links: list[Manifest], name: str) -> list[Manifest]:
-    """The newest of these versions that hold this memory, as they come: newest first.
-
-    One without it was written while another way of admission was asked for; whatever is
-    remembered in the next ones began anew.
-    """
-    return list(takewhile(lambda link: name in link.admission, links))

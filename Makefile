@@ -33,8 +33,11 @@ check: setup ## style, types, layers, spelling, generated files
 	$(VENV)/bin/codespell
 	$(RUN) -m millstream_api.crd --check
 
-bench: setup ## what the tables cost, against a Python dict and against the bars
+bench: setup ## what the tables cost, against peers and against the bars
 	$(RUN) -m bench
+
+bench-%: setup
+	$(RUN) -m bench $*
 
 lock: setup ## renew the pinned requirements of every image and of development
 	$(LOCK) pyproject.toml --all-extras -o requirements/dev.txt

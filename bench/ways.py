@@ -1,35 +1,22 @@
-"""`python -m bench.ways`: what it costs a server to catch up with a model, k versions behind.
+"""What it costs a server to catch up with a model, k versions behind.
 
 A chain of 256 deltas on one base lies in a real S3 server on loopback, compacted as the CronJob
-does it; every distance is caught up step by step and by the shortest way, in turns. Writes
-`build/reports/ways.json`.
+does it; every distance is caught up step by step and by the shortest way, in turns.
 """
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-import boto3
 import numpy as np
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
 
-from demo.report import Row, as_table, write_report
-from devcluster.binaries import Binaries
-from devcluster.paths import cache_root
-from devcluster.progress import Progress
+from demo.report import Row
 from millstream_api.manifest import Architecture, Chain, Manifest, Validation
-from millstream_api.settings import StoreSettings
 from millstream_core.checkpoint import (
     Folder,
     find_way,
@@ -40,25 +27,24 @@ from millstream_core.checkpoint import (
     write_table,
 )
 from millstream_core.store import ModelStore, S3ObjectStore
-from millstream_core.tables.training import ColumnSpec, TrainingTable, seal
+from millstream_core.tables.snapshots import ColumnSpec, seal
+from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.versioned import VersionedTable
 from millstream_core.upkeep.compaction import Compactor, compact
+from tests.builders.s3_server import s3_server
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from millstream_api.manifest import VersionRef
     from millstream_core.checkpoint import Leg
     from millstream_core.store import Stored
     from millstream_core.tables.versioned import TableVersion
+    from tests.builders.s3_server import S3Server
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 RUNS: Final = 3
 DELTAS: Final = 256
 ROWS: Final = 100_000
 TOUCHED: Final = 1_000  # rows in one delta: 1 %
 DIM: Final = 64
-KEY: Final = "millstream"
 BEHIND: Final = (1, 2, 4, 5, 16, 21, 64, 85, 255, 256)
 
 
@@ -76,17 +62,17 @@ class Counted(S3ObjectStore):
         return found
 
 
-def main() -> int:
-    """Run everything; exit code 0 only if no way is longer than step by step."""
+def way_rows() -> list[Row]:
+    """All figures; those in bytes hold where no way is longer than step by step."""
     with (
         tempfile.TemporaryDirectory() as folder,
-        s3_server(Path(folder)) as settings,
+        s3_server(Path(folder)) as server,
         ThreadPoolExecutor(8) as pool,
     ):
-        refs = publish_chain(ModelStore(opened(settings), "", "bench"), pool)
+        refs = publish_chain(ModelStore(server.objects(), "", "bench"), pool)
         began = time.perf_counter()
         made = compact(
-            Compactor(ModelStore(opened(settings), "", "bench"), pool, "bench", "bench"), refs[-1]
+            Compactor(ModelStore(server.objects(), "", "bench"), pool, "bench", "bench"), refs[-1]
         )
         spent = time.perf_counter() - began
         size = sum(sum(each.bytes.values()) for each in made)
@@ -95,10 +81,8 @@ def main() -> int:
             Row(what="bytes written for that", value=size / 1e6, unit="MB"),
         ]
         for behind in (*BEHIND, None):
-            rows += catching_up(settings, pool, refs, behind)
-    write_report(ROOT / "build" / "reports" / "ways.json", "ways", rows)
-    Console(width=None if sys.stdout.isatty() else 160).print(as_table(rows))
-    return 0 if all(row.holds is not False for row in rows) else 1
+            rows += catching_up(server, pool, refs, behind)
+    return rows
 
 
 def publish_chain(store: ModelStore, pool: ThreadPoolExecutor) -> list[VersionRef]:
@@ -147,13 +131,13 @@ def publish_chain(store: ModelStore, pool: ThreadPoolExecutor) -> list[VersionRe
 
 
 def catching_up(
-    settings: StoreSettings, pool: ThreadPoolExecutor, refs: list[VersionRef], behind: int | None
+    server: S3Server, pool: ThreadPoolExecutor, refs: list[VersionRef], behind: int | None
 ) -> list[Row]:
     """From so many versions behind, or from nothing: bytes, objects and time, against steps."""
     sides: dict[bool, list[tuple[int, int, float]]] = {True: [], False: []}
     for _ in range(RUNS):
         for shortcuts, measured in sides.items():
-            objects = opened(settings)
+            objects = opened(server)
             store = ModelStore(objects, "", "bench")
             storage = VersionedTable(store.manifest(refs[0]).tables["user"].columns, 1 << 20)
             below = None
@@ -210,48 +194,6 @@ def follow(
     return below
 
 
-def opened(settings: StoreSettings) -> Counted:
+def opened(server: S3Server) -> Counted:
     """A client that counts from nought."""
-    return Counted(settings, access_key=KEY, secret_key=KEY)
-
-
-@contextmanager
-def s3_server(folder: Path) -> Iterator[StoreSettings]:
-    """Versitygw on loopback, with one bucket."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    binary = str(Binaries(cache_root(), Progress()).versitygw())
-    command = [binary, "--port", f"127.0.0.1:{port}"]
-    process = subprocess.Popen(
-        [*command, "posix", str(folder)],
-        env=os.environ | {"ROOT_ACCESS_KEY": KEY, "ROOT_SECRET_KEY": KEY},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    settings = StoreSettings(endpoint=f"http://127.0.0.1:{port}", bucket="bench")
-    client = boto3.client(
-        "s3",
-        endpoint_url=settings.endpoint,
-        region_name=settings.region,
-        aws_access_key_id=KEY,
-        aws_secret_access_key=KEY,
-    )
-    try:
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                client.create_bucket(Bucket=settings.bucket)
-                break
-            except (BotoCoreError, ClientError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        yield settings
-    finally:
-        process.kill()
-        process.wait(timeout=10)
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return Counted(server.settings, access_key=server.access_key, secret_key=server.secret_key)

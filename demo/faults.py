@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from millstream_api.manifest import Channel, Manifest, Table, VersionRef
 from millstream_api.names import CHANNEL_LATEST
 from millstream_core.checkpoint import Folder, live_rows, read_table, specs_of, write_table
-from millstream_core.tables.training import TrainingTable, seal
+from millstream_core.tables.snapshots import seal
+from millstream_core.tables.training import TrainingTable
 
 if TYPE_CHECKING:
     from millstream_core.store import ModelStore

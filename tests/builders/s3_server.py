@@ -47,9 +47,10 @@ def s3_server(directory: Path, port: int = 0, bucket: str = "models") -> Iterato
     data.mkdir(parents=True, exist_ok=True)
     port = port or _free_port()
     endpoint = f"http://127.0.0.1:{port}"
-    command = [Binaries(cache_root(), Progress()).versitygw(), "--port", f"127.0.0.1:{port}"]
+    binary = str(Binaries(cache_root(), Progress()).versitygw())
+    command = [binary, "--port", f"127.0.0.1:{port}"]
     process = subprocess.Popen(  # noqa: S603 - our own binary
-        [*command, "--region", "us-east-1", "posix", data],
+        [*command, "--region", "us-east-1", "posix", str(data)],
         env=os.environ | {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

@@ -26,7 +26,7 @@ from millstream_core.checkpoint import Folder, write_dense, write_table
 from millstream_core.features import PAD, Transform
 from millstream_core.store import ModelStore
 from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
-from millstream_core.tables.training import (
+from millstream_core.tables.snapshots import (
     ColumnSpec,
     Rows,
     SealedTable,

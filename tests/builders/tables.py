@@ -8,7 +8,8 @@ import numpy as np
 
 from millstream_api.tables import AdmissionSpec, EvictionSpec
 from millstream_core.tables.lifecycle import Lifecycle
-from millstream_core.tables.training import ColumnSpec, TrainingTable
+from millstream_core.tables.snapshots import ColumnSpec
+from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import USAGE, USAGE_COLUMN, Moment, Uses
 
 if TYPE_CHECKING:

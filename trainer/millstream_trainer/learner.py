@@ -44,7 +44,7 @@ class Diverged(Exception):  # noqa: N818
 class _Gathered:
     """Distinct rows of one table for one batch, as a leaf of the graph."""
 
-    keys: NDArray[np.int64]  # [n] distinct, ascending
+    keys: NDArray[np.int64]  # [n] distinct; those without a row ascending
     leaf: torch.Tensor  # float32[n, d], the default row where the table has none
     index: NDArray[np.int64]  # of every use, into keys
 
@@ -107,8 +107,8 @@ class Learner:
         """What each event sees, int64[B, L]; the clicks of the batch are appended."""
         table, life = self._model.tables["history"], self._model.lives["history"]
         is_click = batch.label > 0
-        clickers, index = np.unique(batch.user[is_click], return_inverse=True)
-        uses = Uses.of(clickers, index, batch.time[is_click])
+        clickers = table.distinct(batch.user[is_click])
+        uses = Uses.of(clickers.keys, clickers.index, batch.time[is_click])
         life.trained(life.admit(uses, moment), uses, moment)
         values = table.values("items")
         seen = np.empty((len(batch), values.shape[1]), np.int64)
@@ -116,11 +116,11 @@ class Learner:
         return seen
 
     def _gather(self, table: str, keys: NDArray[np.int64]) -> _Gathered:
-        distinct, index = np.unique(keys, return_inverse=True)
+        distinct = self._model.tables[table].distinct(keys)
         # Allocated by torch, whose alignment makes the same sums on every run.
-        leaf = torch.empty((len(distinct), self._model.design.architecture.embedding_dim))
-        read_rows(self._model.tables[table], self._defaults[table], distinct, leaf.numpy())
-        return _Gathered(distinct, leaf.to(self._device).requires_grad_(), index)
+        leaf = torch.empty((len(distinct.keys), self._model.design.architecture.embedding_dim))
+        read_rows(self._model.tables[table], self._defaults[table], distinct.keys, leaf.numpy())
+        return _Gathered(distinct.keys, leaf.to(self._device).requires_grad_(), distinct.index)
 
     def _inputs(
         self,
@@ -153,11 +153,10 @@ class Learner:
             moment: of the step.
         """
         table, life = self._model.tables[name], self._model.lives[name]
-        # PAD is the smallest key of all, so it can only stand first.
-        first = 1 if len(gathered.keys) and gathered.keys[0] == PAD else 0
-        uses = Uses.of(gathered.keys, gathered.index, times).at(np.s_[first:])
+        real = np.flatnonzero(gathered.keys != PAD)
+        uses = Uses.of(gathered.keys, gathered.index, times).at(real)
         assert gathered.leaf.grad is not None
-        gradients = gathered.leaf.grad.cpu().numpy()[first:]
+        gradients = np.take(gathered.leaf.grad.cpu().numpy(), real, axis=0)
         is_unknown = table.slots(uses.keys) < 0
         slots = life.admit(uses, moment)
         self._descend(table, slots, gradients)

@@ -20,7 +20,8 @@ from millstream_api.tables import AdmissionSpec, TablesSpec
 from millstream_core.checkpoint import stored_columns
 from millstream_core.features import PAD, Transform
 from millstream_core.tables.lifecycle import Lifecycle
-from millstream_core.tables.training import ColumnSpec, TrainingTable
+from millstream_core.tables.snapshots import ColumnSpec
+from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import USAGE, USAGE_COLUMN
 from millstream_trainer.candidates import Candidates
 from millstream_trainer.models.din import DIN

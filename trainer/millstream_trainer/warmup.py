@@ -14,7 +14,7 @@ import torch
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
 from millstream_api.tables import TablesSpec
 from millstream_core.tables.lifecycle import SWEEP_STEPS
-from millstream_core.tables.training import seal
+from millstream_core.tables.snapshots import seal
 from millstream_trainer.learner import Learner
 from millstream_trainer.model import Design, LiveModel
 from millstream_trainer.sources.decoding import decode

@@ -21,7 +21,7 @@ from millstream_api.manifest import Column, DefaultRow, Group, ObjectRef, Shard,
 from millstream_core.checkpoint.promises import BUCKETS, refuse_promises
 from millstream_core.store import IntegrityError
 from millstream_core.tables.encoding import stored_form
-from millstream_core.tables.training import ColumnSpec, Rows
+from millstream_core.tables.snapshots import ColumnSpec, Rows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_core.store import ModelStore
-    from millstream_core.tables.training import SealedTable
+    from millstream_core.tables.snapshots import SealedTable
 
 _EXACT: Final = ".exact"
 

@@ -16,7 +16,7 @@ from millstream_api.tables import EvictionSpec
 from millstream_core.tables.eviction import condemned
 from millstream_core.tables.hashing import GOLDEN, mix
 from millstream_core.tables.sketch import Sketch
-from millstream_core.tables.training import Rows, SealedTable, TableSnapshot, TrainingTable
+from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import FREQUENCY, ONE, USAGE, USAGE_COLUMN, note_uses
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         TtlEviction,
     )
     from millstream_core.tables.index import Keys
+    from millstream_core.tables.snapshots import Rows, SealedTable, TableSnapshot
     from millstream_core.tables.usage import Moment, Uses
 
 # Aged counts are sums of rounded numbers: 3 occurrences at once must not add up to 2.9999999.

@@ -11,7 +11,7 @@ as before.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numba import njit
@@ -36,15 +36,34 @@ def draw_row(row: NDArray[np.float32], key: np.int64, seed: np.uint64, spread: n
 
 @njit(cache=True, nogil=True)
 def draw_rows(
-    rows: NDArray[np.float32], keys: NDArray[np.int64], seed: np.uint64, spread: np.float32
+    rows: NDArray[np.float32],
+    places: NDArray[np.int32],
+    keys: NDArray[np.int64],
+    seed: np.uint64,
+    spread: np.float32,
 ) -> None:
     """Fill a row for each key, so that every replay draws the same.
 
     Args:
-        rows: float32[n, width], written.
+        rows: float32[m, width], written.
+        places: int32[n], where in `rows`.
         keys: int64[n].
         seed: of the table.
         spread: bound on the values; 0 draws zeros.
     """
     for i in range(len(keys)):
-        draw_row(rows[i], keys[i], seed, spread)
+        draw_row(rows[places[i]], keys[i], seed, spread)
+
+
+@njit(cache=True, nogil=True)
+def fill_rows(rows: NDArray[Any], places: NDArray[np.int32], value: int) -> None:
+    """Fill rows with one value; numpy's indexing by an array takes several times as long.
+
+    Args:
+        rows: [m, width], written.
+        places: int32[n], where in `rows`.
+        value: for all.
+    """
+    for i in range(len(places)):
+        for j in range(rows.shape[1]):
+            rows[places[i], j] = value

@@ -16,6 +16,8 @@ from millstream_core.tables.arena import Arena
 from millstream_core.tables.slots import SlotIndex
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from millstream_core.tables.digest import Hashes
     from millstream_core.tables.index import Keys
 
@@ -37,12 +39,15 @@ class Departed:
         slots, _ = self._index.insert(keys)
         self._hashes.values[slots] = hashes
 
-    def take_back(self, keys: Keys) -> Hashes:
-        """Forget keys that get a row again; their hashes, zeros where a key was not here."""
+    def take_back(self, keys: Keys) -> tuple[NDArray[np.int64], Hashes]:
+        """Forget keys that get a row again.
+
+        Returns:
+            (places in `keys` of those that were here, int64[m]; their hashes, uint64[m, 2]).
+        """
         slots = self._index.remove(keys)
-        hashes = self._hashes.values[np.maximum(slots, 0)]
-        hashes[slots < 0] = 0
-        return hashes
+        places = np.flatnonzero(slots >= 0)
+        return places, np.take(self._hashes.values, slots[places], axis=0)
 
     def settle(self, keys: Keys, hashes: Hashes) -> None:
         """Take over what a version that is committed now holds of those keys that are here."""

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.tables import EvictionSpec
-    from millstream_core.tables.index import Keys
     from millstream_core.tables.slots import Slots
     from millstream_core.tables.training import TrainingTable
 
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
 # frequencies takes as long as training hundreds of keys, so it is not done for one row.
 SLACK: Final = 64
 
+_PARTS: Final = 2048
+_SIGN: Final = np.uint64(1 << 63)  # flipped, it makes the bits of signed numbers order them
 _SHARED_KEY: Final = np.array([PAD], np.int64)  # its row is nobody's to lose
 
 
@@ -55,7 +56,7 @@ def condemned(
     if rules.lfu is not None and left > rules.lfu.capacity:
         ranks = _ranks(usage, slots, rules.lfu.half_life_seconds)
         count = left - rules.lfu.capacity + rules.lfu.capacity // SLACK
-        verdicts["lfu"] = slots[_least(ranks, table.keys_at(slots), count)]
+        verdicts["lfu"] = _least(table, slots, ranks, count)
     return verdicts
 
 
@@ -67,18 +68,63 @@ def _ranks(
     A frequency f noted at time t is f · 2^((t − now) / half-life) by now. The logarithm of that
     to the base 2 differs from the rank by the same for all rows.
     """
-    ranks: NDArray[np.float64] = np.maximum(usage[slots, FREQUENCY], 1).astype(np.float64)
+    ranks: NDArray[np.float64] = np.maximum(_column(usage, slots, FREQUENCY), 1)
     if half_life_seconds is not None:
-        ranks = np.log2(ranks) + usage[slots, TIME] / half_life_seconds
+        ranks = np.log2(ranks) + _column(usage, slots, TIME) / half_life_seconds
     return ranks
 
 
-def _least(ranks: NDArray[np.float64], keys: Keys, count: int) -> NDArray[np.int64]:
-    """Places of the `count` least ranks; among equal ones the smallest keys."""
-    bound = np.partition(ranks, count - 1)[count - 1]
-    below, ties = np.flatnonzero(ranks < bound), np.flatnonzero(ranks == bound)
-    ties = ties[np.argsort(keys[ties])]
-    return np.concatenate([below, ties[: count - len(below)]])
+def _least(table: TrainingTable, slots: Slots, ranks: NDArray[np.float64], count: int) -> Slots:
+    """The `count` of these slots with the least ranks; among equal ones the smallest keys."""
+    order = ranks.view(np.uint64)  # of no negative ones, which their bits order as they do
+    bound = _kth_least(order, count - 1)
+    below, ties = np.flatnonzero(order < bound), np.flatnonzero(order == bound)
+    wanted = count - len(below)
+    if wanted < len(ties):
+        tied = table.keys_at(slots[ties]).view(np.uint64) ^ _SIGN
+        ties = ties[tied <= _kth_least(tied, wanted - 1)]
+    least: Slots = slots[np.concatenate([below, ties])]
+    return least
+
+
+@njit(cache=True, nogil=True)
+def _kth_least(values: NDArray[np.uint64], k: int) -> np.uint64:
+    """The value that has `k` others before it in order.
+
+    Sorted into 2,048 equal parts of their range, then the part that it is in likewise, until all
+    in it are equal. np.partition slows down where many are equal, as rare keys' frequencies are.
+    """
+    left = values
+    while True:
+        least: np.uint64 = left.min()
+        most: np.uint64 = left.max()
+        if least == most:
+            return least
+        shift = np.uint64(0)
+        while (most - least) >> shift >= np.uint64(_PARTS):
+            shift += np.uint64(1)
+        counts = np.zeros(_PARTS, np.int64)
+        for value in left:
+            counts[(value - least) >> shift] += 1
+        part = 0
+        while k >= counts[part]:
+            k -= counts[part]
+            part += 1
+        kept, count = np.empty(counts[part] + 1, np.uint64), 0  # one more: written, then kept
+        for value in left:
+            kept[count] = value
+            count += (value - least) >> shift == np.uint64(part)
+        left = kept[:count]
+
+
+@njit(cache=True, nogil=True)
+def _column(
+    usage: NDArray[np.uint32], slots: NDArray[np.int32], column: int
+) -> NDArray[np.float64]:
+    found = np.empty(len(slots))
+    for i in range(len(slots)):
+        found[i] = usage[slots[i], column]
+    return found
 
 
 @njit(cache=True, nogil=True)

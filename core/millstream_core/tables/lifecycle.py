@@ -86,7 +86,7 @@ class Lifecycle:
     def trained(self, slots: Slots, uses: Uses, moment: Moment) -> None:
         """Note that the optimizer wrote the rows of these keys; negative slots have none."""
         note_uses(self.table.values(USAGE), slots, uses, moment.step, self._half_life)
-        self.table.touch(slots[slots >= 0])
+        self.table.touch(slots)
 
     def sweep(self, moment: Moment) -> None:
         """Evict what has to go after this step, if it is time to look."""

@@ -23,7 +23,7 @@ from numba import njit
 
 from millstream_core.tables.digest import EMPTY_STATE
 from millstream_core.tables.hashing import GOLDEN, mix
-from millstream_core.tables.training import ColumnSpec, Rows, SealedTable, TableSnapshot
+from millstream_core.tables.snapshots import ColumnSpec, Rows, SealedTable, TableSnapshot
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -9,6 +9,8 @@ use `index`, which shares the layout of the cells.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numba import njit
 from numpy.typing import NDArray
@@ -25,6 +27,15 @@ from millstream_core.tables.index import (
 )
 
 Slots = NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Distinct:
+    """The keys of a batch, each once: known ones as met, then unknown ones ascending."""
+
+    keys: Keys  # int64[n]
+    slots: Slots  # int32[n]; -1 where a key is not known
+    index: NDArray[np.int64]  # of each key of the batch, into these
 
 
 class SlotIndex:
@@ -61,6 +72,29 @@ class SlotIndex:
     def slots(self) -> Slots:
         """All slots in use, ascending, int32[len]."""
         return np.flatnonzero(self._in_use.values[: self.end, 0]).astype(np.int32)
+
+    def are_in_use(self, slots: Slots) -> NDArray[np.bool_]:
+        """Which of these slots have a key, bool[n]."""
+        return np.take(self._in_use.values[:, 0], slots)
+
+    def distinct(self, keys: Keys) -> Distinct:
+        """Each of these keys once, with its slot.
+
+        A cell that is met holds the key's place among the distinct ones until the pass is over,
+        so nothing is sorted but keys without a slot.
+        """
+        index = np.empty(len(keys), np.int64)
+        known, slots = np.empty(len(keys), np.int64), np.empty(len(keys), np.int32)
+        cells, strange = np.empty(len(keys), np.int64), np.empty(len(keys), np.int64)
+        count, strangers = _distinct(self._cells, keys, index, known, slots, cells, strange)
+        strange = strange[:strangers]
+        unknown, places = np.unique(keys[strange], return_inverse=True)
+        index[strange] = count + places
+        return Distinct(
+            np.concatenate([known[:count], unknown]),
+            np.concatenate([slots[:count], np.full(len(unknown), -1, np.int32)]),
+            index,
+        )
 
     def keys_at(self, slots: Slots) -> Keys:
         """The keys that have these slots, int64[n]."""
@@ -143,6 +177,36 @@ def _insert(
             added += 1
         slots[i] = cells[cell, 1]
     return added
+
+
+@njit(cache=True, nogil=True)
+def _distinct(
+    cells: NDArray[np.int64],
+    keys: Keys,
+    index: NDArray[np.int64],
+    known: Keys,
+    slots: Slots,
+    met: NDArray[np.int64],
+    strange: NDArray[np.int64],
+) -> tuple[int, int]:
+    size, count, strangers = len(cells), 0, 0
+    for i in range(len(keys)):
+        cell = home_cell(keys[i], size)
+        while cells[cell, 1] != EMPTY and cells[cell, 0] != keys[i]:
+            cell = (cell + 1) & (size - 1)
+        held = cells[cell, 1]
+        if held == EMPTY:
+            strange[strangers] = i
+            strangers += 1
+        elif held >= 0:
+            index[i], known[count], slots[count], met[count] = count, keys[i], held, cell
+            cells[cell, 1] = EMPTY - 1 - count
+            count += 1
+        else:
+            index[i] = EMPTY - 1 - held
+    for i in range(count):
+        cells[met[i], 1] = slots[i]
+    return count, strangers
 
 
 @njit(cache=True, nogil=True)

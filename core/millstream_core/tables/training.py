@@ -1,86 +1,32 @@
-"""The table that a worker trains: rows by key, and which of them changed since the last commit.
+"""The table that a worker trains: rows by key, their index, and what a version takes of them.
 
-What "changed" means must survive failed uploads, so it is never a set that somebody clears.
-Each row carries the number of the snapshot period in which it was last written; a commit moves
-`committed` forward, a failure moves nothing, and the next snapshot simply takes everything
-written after `committed`:
-
-    period   1 ──snapshot──► 2 ──snapshot──► 3 ──snapshot──► 4
-    committed      (upload failed)     └── both periods' rows ──┘
-
-Rows that are evicted leave at once, and their slots are given to other keys; what is left of them
-for the next versions is in `departed`.
+Which rows changed since the last commit is `written`'s to say. Rows that are evicted leave at
+once, and their slots are given to other keys; what is left of them for the next versions is in
+`departed`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from millstream_core.tables.arena import Arena
-from millstream_core.tables.defaults import draw_rows
+from millstream_core.tables.defaults import draw_rows, fill_rows
 from millstream_core.tables.departed import Departed
-from millstream_core.tables.digest import EMPTY_STATE, Hashes, combined, row_hashes
-from millstream_core.tables.encoding import encode
-from millstream_core.tables.slots import SlotIndex, Slots
+from millstream_core.tables.digest import EMPTY_STATE
+from millstream_core.tables.slots import Distinct, SlotIndex, Slots
+from millstream_core.tables.snapshots import Rows, TableSnapshot, digested, served_columns
+from millstream_core.tables.written import Written
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from millstream_api.manifest import Dtype
+    from millstream_core.tables.digest import Hashes
     from millstream_core.tables.index import Keys
-
-
-@dataclass(frozen=True, kw_only=True)
-class ColumnSpec:
-    """One column of a training table and what a new row holds in it."""
-
-    dtype: Dtype  # of live values, so never a quantised one
-    width: int
-    serve: Dtype | None = None  # how servers read it; None: they do not
-    uniform: float = 0.0  # float32 only: new values are drawn from (-uniform, uniform)
-    fill: int = 0  # integers only: new values
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Some rows of a table by value: what a version's files hold."""
-
-    keys: Keys  # int64[n], ascending
-    columns: dict[str, NDArray[Any]]  # name -> [n, width]
-    gone: Keys = field(default_factory=lambda: np.empty(0, np.int64))  # have no row any more
-
-
-@dataclass(frozen=True)
-class TableSnapshot:
-    """Copies of everything a version needs of a table; training goes on meanwhile."""
-
-    specs: Mapping[str, ColumnSpec]
-    seed: int
-    period: int
-    rows: Rows  # the written rows, or all of them for a base; and the keys that left
-    total: int  # rows alive
-    touched: int  # rows written since the last commit
-    hashes_before: Hashes  # of `rows` as last committed; zeros where they were not
-    hashes_gone: Hashes  # of `rows.gone` as last committed
-    digest_before: str
-
-
-@dataclass(frozen=True)
-class SealedTable:
-    """A snapshot with what servers read of it, and the state digest that follows from that.
-
-    Making one costs more than copying did, so it is not done at the barrier.
-    """
-
-    snapshot: TableSnapshot
-    served: dict[str, NDArray[Any]]  # name -> stored form, see `encoding`
-    hashes: Hashes  # of the rows, over the served columns
-    digest_after: str
+    from millstream_core.tables.snapshots import ColumnSpec, SealedTable
 
 
 class TrainingTable:
@@ -106,9 +52,7 @@ class TrainingTable:
             for name, spec in columns.items()
         }
         self._hashes = Arena(np.dtype(np.uint64), 2, max_rows)  # zeros: not committed
-        self._written = Arena(np.dtype(np.int32), 1, max_rows)
-        self._period = 1
-        self._committed = 0
+        self._written = Written(max_rows)
 
     def __len__(self) -> int:
         return len(self._index)
@@ -116,9 +60,10 @@ class TrainingTable:
     @property
     def bytes(self) -> int:
         """Memory of rows, of what is kept beside them, and of the index."""
-        arenas = [*self._values.values(), self._hashes, self._written]
-        row = sum(int(arena.values[0].nbytes) for arena in arenas)
-        return self._index.end * row + self._index.bytes + self._departed.bytes
+        row = sum(int(arena.values[0].nbytes) for arena in (*self._values.values(), self._hashes))
+        end = self._index.end
+        beside = self._written.bytes(end) + self._index.bytes + self._departed.bytes
+        return end * row + beside
 
     def values(self, column: str) -> NDArray[Any]:
         """The storage of a column, [max_rows, width], indexed by slot; writers call `touch`."""
@@ -127,6 +72,10 @@ class TrainingTable:
     def slots(self, keys: Keys) -> Slots:
         """Where the rows of these keys are, int32[n]; -1 where there is none."""
         return self._index.lookup(keys)
+
+    def distinct(self, keys: Keys) -> Distinct:
+        """Each of these keys once, and where its row is."""
+        return self._index.distinct(keys)
 
     def all_slots(self) -> Slots:
         """Where there are rows, int32[len], ascending."""
@@ -148,13 +97,13 @@ class TrainingTable:
         return slots
 
     def touch(self, slots: Slots) -> None:
-        """Note that these rows were written."""
-        self._written.values[slots] = self._period
+        """Note that these rows were written; negative slots have none."""
+        self._written.note(slots)
 
     def evict(self, slots: Slots) -> None:
         """Forget these rows: their keys are unknown from now on."""
         keys, hashes = self._index.keys_at(slots), np.take(self._hashes.values, slots, axis=0)
-        if self._committed == self._period - 1:
+        if self._written.committed == self._written.period - 1:
             # No version is on its way, so one that was never committed leaves nothing behind.
             is_held = hashes.any(axis=1)
             self._departed.add(keys[is_held], hashes[is_held])
@@ -170,11 +119,9 @@ class TrainingTable:
         Args:
             whole: all rows, for a base; else those written since the last commit.
         """
-        slots = self._index.slots()
-        is_written = np.take(self._written.values[:, 0], slots) > self._committed
-        touched = int(np.count_nonzero(is_written))
-        if not whole:
-            slots = slots[is_written]
+        written = self._written.slots()
+        written = written[self._index.are_in_use(written)]
+        slots = self._index.slots() if whole else written
         keys = self._index.keys_at(slots)
         order = np.argsort(keys)
         slots, keys = slots[order], keys[order]
@@ -183,14 +130,13 @@ class TrainingTable:
             name: np.take(arena.values, slots, axis=0) for name, arena in self._values.items()
         }
         gone, hashes_gone = self._departed.committed()
-        period, self._period = self._period, self._period + 1
         return TableSnapshot(
             specs=self.columns,
             seed=self.seed,
-            period=period,
+            period=self._written.turn(),
             rows=Rows(keys, columns, gone),
             total=len(self),
-            touched=touched,
+            touched=len(written),
             hashes_before=np.take(self._hashes.values, slots, axis=0),
             hashes_gone=hashes_gone,
             digest_before=self.digest,
@@ -202,7 +148,7 @@ class TrainingTable:
         self._settle(rows.keys, sealed.hashes)
         self._settle(rows.gone, np.zeros((len(rows.gone), 2), np.uint64))
         self.digest = sealed.digest_after
-        self._committed = sealed.snapshot.period
+        self._written.commit(sealed.snapshot.period)
 
     def restore(self, rows: Rows) -> None:
         """Put in rows of a committed version, oldest version first, before training starts."""
@@ -213,7 +159,7 @@ class TrainingTable:
         for name, arena in self._values.items():
             arena.values[slots] = rows.columns[name]
         served = served_columns(self.columns, rows.columns)
-        hashes, self.digest = _digested(
+        hashes, self.digest = digested(
             self.digest, rows.keys, served, self._hashes.values[slots], before
         )
         self._hashes.values[slots] = hashes
@@ -223,13 +169,13 @@ class TrainingTable:
         for name, spec in self.columns.items():
             values = self._values[name].values
             if spec.uniform:
-                fresh = np.empty((len(keys), spec.width), np.float32)
-                draw_rows(fresh, keys, np.uint64(self.seed), np.float32(spec.uniform))
-                values[slots] = fresh
+                draw_rows(values, slots, keys, np.uint64(self.seed), np.float32(spec.uniform))
             else:
-                values[slots] = spec.fill
-        self._hashes.values[slots] = self._departed.take_back(keys)
-        self._written.values[slots] = self._period
+                fill_rows(values, slots, spec.fill)
+        fill_rows(self._hashes.values, slots, 0)
+        places, hashes = self._departed.take_back(keys)
+        self._hashes.values[slots[places]] = hashes
+        self._written.note(slots)
 
     def _settle(self, keys: Keys, hashes: Hashes) -> None:
         """Note what the version that is committed now holds of keys, wherever they are by now."""
@@ -237,38 +183,3 @@ class TrainingTable:
         has_row = slots >= 0
         self._hashes.values[slots[has_row]] = hashes[has_row]
         self._departed.settle(keys[~has_row], hashes[~has_row])
-
-
-def seal(snapshot: TableSnapshot) -> SealedTable:
-    """Encode and hash what servers will read of a snapshot."""
-    served = served_columns(snapshot.specs, snapshot.rows.columns)
-    hashes, after = _digested(
-        snapshot.digest_before,
-        snapshot.rows.keys,
-        served,
-        snapshot.hashes_before,
-        snapshot.hashes_gone,
-    )
-    return SealedTable(snapshot, served, hashes, after)
-
-
-def served_columns(
-    specs: Mapping[str, ColumnSpec], columns: Mapping[str, NDArray[Any]]
-) -> dict[str, NDArray[Any]]:
-    """What servers read of these rows, name -> stored form, [n, stored width]."""
-    return {
-        name: encode(columns[name], spec.serve)
-        for name, spec in specs.items()
-        if spec.serve is not None
-    }
-
-
-def _digested(
-    digest: str, keys: Keys, served: dict[str, NDArray[Any]], before: Hashes, gone: Hashes
-) -> tuple[Hashes, str]:
-    """The hashes of these rows, and the state digest once they have replaced what was before."""
-    if not served:
-        # No server could compare it. The hashes only mark the rows as committed.
-        return np.ones((len(keys), 2), np.uint64), digest
-    hashes = row_hashes(keys, served)
-    return hashes, combined(digest, hashes, np.concatenate([before, gone]))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numba import njit
 
-from millstream_core.tables.training import ColumnSpec
+from millstream_core.tables.snapshots import ColumnSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,7 +42,7 @@ class Moment:
 class Uses:
     """What a step looks up in one table."""
 
-    keys: Keys  # int64[n], distinct, ascending
+    keys: Keys  # int64[n], distinct; those without a row ascending
     counts: NDArray[np.int64]  # [n] occurrences
     times: NDArray[np.float64]  # [n] latest event time, Unix seconds
 
@@ -51,7 +51,7 @@ class Uses:
         """Count occurrences.
 
         Args:
-            keys: int64[n], distinct, ascending.
+            keys: int64[n], distinct; those without a row ascending.
             index: int64[m], into keys, one for each occurrence.
             times: float64[m], Unix seconds.
         """
@@ -59,7 +59,7 @@ class Uses:
         _count(index, times, uses.counts, uses.times)
         return uses
 
-    def at(self, places: NDArray[np.int64] | slice) -> Uses:
+    def at(self, places: NDArray[np.int64]) -> Uses:
         """Those of these keys alone."""
         return Uses(self.keys[places], self.counts[places], self.times[places])
 
@@ -110,8 +110,11 @@ def _note(
             continue
         then, time = float(usage[slot, TIME]), np.floor(times[i])
         latest = max(then, time)
-        frequency = usage[slot, FREQUENCY] * 2.0 ** ((then - latest) / half_life)
-        frequency += ONE * counts[i] * 2.0 ** ((time - latest) / half_life)
+        before, added = float(usage[slot, FREQUENCY]), float(ONE * counts[i])
+        if half_life != np.inf:  # powers take longer than all the rest
+            before *= 2.0 ** ((then - latest) / half_life)
+            added *= 2.0 ** ((time - latest) / half_life)
+        frequency = before + added
         usage[slot, FREQUENCY] = min(np.rint(frequency), float(_MOST))
         usage[slot, STEP] = step
         usage[slot, TIME] = latest

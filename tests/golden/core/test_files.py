@@ -19,7 +19,7 @@ from millstream_core.checkpoint import Folder, read_dense, read_table, write_den
 from millstream_core.store import ModelStore
 from millstream_core.tables.digest import EMPTY_STATE
 from millstream_core.tables.encoding import decode
-from millstream_core.tables.training import ColumnSpec, Rows, TableSnapshot, seal
+from millstream_core.tables.snapshots import ColumnSpec, Rows, TableSnapshot, seal
 from tests.builders.golden import same_as
 from tests.builders.manifests import make_manifest
 from tests.builders.objects import MemoryObjects

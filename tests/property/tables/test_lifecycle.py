@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from millstream_core.tables.lifecycle import SWEEP_STEPS, Lifecycle
-from millstream_core.tables.training import seal
+from millstream_core.tables.snapshots import seal
 from millstream_core.tables.usage import ONE
 from tests.builders.tables import T0, keys_of, make_life, sweep, train
 

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from millstream_api.manifest import Dtype
 from millstream_core.checkpoint import Folder, live_rows, read_table, write_table
 from millstream_core.store import ModelStore
-from millstream_core.tables.training import ColumnSpec, TrainingTable, seal
+from millstream_core.tables.snapshots import ColumnSpec, seal
+from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.versioned import VersionedTable
 from tests.builders.objects import MemoryObjects
 

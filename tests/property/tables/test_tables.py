@@ -13,7 +13,8 @@ from millstream_api.manifest import Column
 from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
 from millstream_core.tables.index import KeyIndex
 from millstream_core.tables.slots import SlotIndex
-from millstream_core.tables.training import ColumnSpec, Rows, TrainingTable, seal
+from millstream_core.tables.snapshots import ColumnSpec, Rows, seal
+from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.versioned import TableVersion, VersionedTable
 
 WIDTH = 3
@@ -60,8 +61,12 @@ def test_index_hands_out_ordinals_like_a_dict(batches: list[list[int]]) -> None:
 def test_slots_are_those_of_a_dict_that_gives_them_back(
     steps: list[tuple[bool, list[int]]],
 ) -> None:
-    """R1: no key is lost or doubled, no slot has two keys, and free slots are used first."""
+    """R1: no key is lost or doubled, no slot has two keys, and free slots are used first.
+
+    A look at the distinct keys of a batch leaves the index as it was.
+    """
     index, model, most = SlotIndex(), dict[int, int](), 0
+    earlier: list[int] = []
     for inserts, batch in steps:
         keys = np.array(batch, np.int64)
         if inserts:
@@ -74,6 +79,14 @@ def test_slots_are_those_of_a_dict_that_gives_them_back(
             known = {slot for slot in freed.tolist() if slot >= 0}
             assert known == {model.pop(key) for key in set(batch) & model.keys()}
         most = max(most, len(model))
+        looked_up = [*batch, *earlier]
+        earlier = looked_up[:30]
+        distinct = index.distinct(np.array(looked_up, np.int64))
+        met = list(dict.fromkeys(key for key in looked_up if key in model))
+        unknown = sorted(set(looked_up) - model.keys())
+        assert distinct.keys.tolist() == [*met, *unknown]
+        assert distinct.slots.tolist() == [model.get(key, -1) for key in [*met, *unknown]]
+        assert distinct.keys[distinct.index].tolist() == looked_up
         asked = np.array([*model, 1234567], np.int64)
         assert index.lookup(asked).tolist() == [*model.values(), -1]
         assert index.slots().tolist() == sorted(model.values())

@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from millstream_api.settings import TrainerSettings
 from millstream_core.checkpoint import Folder, read_table, write_table
 from millstream_core.store import StoreUnavailable
-from millstream_core.tables.training import ColumnSpec, Rows, TrainingTable, seal
+from millstream_core.tables.snapshots import ColumnSpec, Rows, seal
+from millstream_core.tables.training import TrainingTable
 from millstream_trainer.publishing.decisions import (
     LONGEST_RETRY_SECONDS,
     LastVersion,

@@ -10,7 +10,8 @@ import pytest
 
 from millstream_core.checkpoint import Folder, read_dense, read_table, write_dense, write_table
 from millstream_core.store import IntegrityError, ModelStore
-from millstream_core.tables.training import ColumnSpec, TrainingTable, seal
+from millstream_core.tables.snapshots import ColumnSpec, seal
+from millstream_core.tables.training import TrainingTable
 from tests.builders.manifests import make_manifest
 from tests.builders.objects import MemoryObjects
 

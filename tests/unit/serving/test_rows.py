@@ -91,7 +91,13 @@ def test_unknown_keys_read_as_what_their_rows_would_begin_with(dtype):
     """R3: never quantised, whatever the table is."""
     version, rows = version_of(dtype, DefaultRow(policy="HashInit", seed=11, spread=0.05))
     expected = np.empty((2, WIDTH), np.float32)
-    draw_rows(expected, np.array([99, -(2**63) + 1]), np.uint64(11), np.float32(0.05))
+    draw_rows(
+        expected,
+        np.arange(2, dtype=np.int32),
+        np.array([99, -(2**63) + 1]),
+        np.uint64(11),
+        np.float32(0.05),
+    )
     assert bits(read(version, rows, 99, -(2**63) + 1)) == bits(expected)
     assert expected.std() > 0
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from millstream_core.tables.lifecycle import SWEEP_STEPS, Changes, Lifecycle
-from millstream_core.tables.training import seal
+from millstream_core.tables.snapshots import seal
 from tests.builders.tables import T0, keys_of, make_life, sweep, train
 
 HOUR = 3600.0

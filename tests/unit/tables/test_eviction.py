@@ -157,3 +157,17 @@ def test_evicted_keys_do_not_come_back_with_the_dump() -> None:
     sweep(life, step=SWEEP_STEPS, time=T0 + 61)
     assert life.table.snapshot(whole=True).rows.keys.tolist() == [2]
     assert keys_of(life) == [2]
+
+
+def test_the_least_are_those_of_a_sort() -> None:
+    """R9: whatever the frequencies are like, many equal ones too; by frequency, then key."""
+    draw = np.random.default_rng(0)
+    for most in (1, 3, 2**32 - 1):
+        life = make_life(eviction={"lfu": {"capacity": 3000}})
+        keys = draw.choice(np.arange(-(2**40), 2**40, 2**21 + 1), 5000, replace=False)
+        slots = life.table.admit(keys)
+        frequencies = draw.integers(1, most, 5000, endpoint=True)
+        life.table.values("usage")[slots, 0] = frequencies
+        sweep(life, step=1)
+        order = np.lexsort([keys, frequencies])
+        assert keys_of(life) == sorted(keys[order[2000 + 3000 // 64 :]].tolist())

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from millstream_core.tables.training import seal
+from millstream_core.tables.snapshots import seal
 from tests.builders.tables import make_life, sweep, train
 
 def resident():

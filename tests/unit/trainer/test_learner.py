@@ -12,7 +12,7 @@ from millstream_api.tables import EmbeddingTableSpec, TablesSpec
 from millstream_core.features import PAD
 from millstream_core.tables import encoding
 from millstream_core.tables.lifecycle import SWEEP_STEPS
-from millstream_core.tables.training import seal
+from millstream_core.tables.snapshots import seal
 from millstream_trainer.learner import Diverged, Learner
 from millstream_trainer.model import SERVED, Design, LiveModel
 from millstream_trainer.models.din import Inputs

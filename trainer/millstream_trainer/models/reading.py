@@ -37,9 +37,9 @@ def read_rows(
     np.take(table.values("rows"), slots, axis=0, out=rows, mode="clip")
     is_unknown = slots < 0
     if default.policy == "HashInit":
-        drawn = np.empty((int(np.count_nonzero(is_unknown)), rows.shape[1]), np.float32)
-        draw_rows(drawn, keys[is_unknown], np.uint64(default.seed), np.float32(default.spread))
-        rows[is_unknown] = drawn
+        places = np.flatnonzero(is_unknown).astype(np.int32)
+        seed, spread = np.uint64(default.seed), np.float32(default.spread)
+        draw_rows(rows, places, keys[places], seed, spread)
     elif default.policy == "SharedOov":
         rows[is_unknown] = _shared_row(table)
     else:

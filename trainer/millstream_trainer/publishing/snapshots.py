@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from millstream_api.manifest import Watermark
-from millstream_core.tables.training import seal
+from millstream_core.tables.snapshots import seal
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Validation
-    from millstream_core.tables.training import SealedTable, TableSnapshot
+    from millstream_core.tables.snapshots import SealedTable, TableSnapshot
     from millstream_trainer.model import LiveModel
     from millstream_trainer.publishing.decisions import PublishDecision
 

@@ -5,7 +5,7 @@
     not met ──── meet ──────► met ── publish ──► Committed ──► …
                   │                    │  └────► Failed, rows stay unpublished
                   └─ Met: go on from   └─ Rewound: the live state descends from a quarantined
-                     what is there        version; go on from the newest allowed one
+                     what is there        or collected version; go on from the newest allowed
 
 All methods are called by the training thread between two steps; all talking to the store happens
 in jobs on the background thread, which see only values that nobody changes.
@@ -19,7 +19,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from millstream_api.reports import StoreHealth
-from millstream_core.store import IntegrityError, StoreError, StoreUnavailable
+from millstream_core.store import IntegrityError, ObjectMissing, StoreError, StoreUnavailable
 from millstream_trainer.publishing.decisions import (
     LastVersion,
     TrainingProgress,
@@ -257,8 +257,10 @@ class StoreLink:
 
     def _publish(self, snapshot: Snapshot, standing: Standing) -> Outcome:
         forbidden = quarantined(self._writer.store)
-        if standing.descends_from(forbidden):
-            log.warning("the live model descends from a quarantined version: rewinding")
+        is_orphaned = not snapshot.is_base and self._is_parent_gone(standing)
+        if is_orphaned or standing.descends_from(forbidden):
+            what = "was collected" if is_orphaned else "is quarantined"
+            log.warning("the live model descends from a version that %s: rewinding", what)
             model, found = restore_newest(self._restorer, forbidden, standing.writer_epoch)
             return Rewound(found, model or self._restorer.fresh_model())
         sealed = SealedSnapshot.of(snapshot)
@@ -269,6 +271,19 @@ class StoreLink:
             log.warning("version %d is committed but not announced: %s", manifest.version, error)
             return Committed(manifest, sealed, is_announced=False)
         return Committed(manifest, sealed, is_announced=True)
+
+    def _is_parent_gone(self, standing: Standing) -> bool:
+        """Whether the version below was collected; no channel names the one gone back to.
+
+        Nobody could read a delta upon it.
+        """
+        parent = standing.parent_ref
+        if parent is None:
+            return False
+        try:
+            return self._writer.store.resolve(parent.lineage, parent.version) != parent
+        except ObjectMissing:
+            return True
 
     def _announce(self, manifest: Manifest) -> Outcome:
         move_latest(self._writer, manifest, self._now())

@@ -1,0 +1,134 @@
+"""Proof that versions in a store can be read whole and hold what their place in the stream says.
+
+All that a version consists of is immutable, so what was read and found right once stays right for
+as long as every object is still the one that was read.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+from millstream_api.manifest import Group
+from millstream_core.checkpoint import live_rows, merged, read_dense, read_table
+from millstream_core.checkpoint.routes import read_merged, read_shortcuts
+from millstream_core.store import IntegrityError
+from millstream_core.store.layout import shortcuts_key
+from millstream_core.tables.digest import EMPTY_STATE, NO_HASHES, combined, row_hashes
+from tests.builders.chain import DESIGN, LINEAGE, World, store_at
+from tests.builders.mishaps import Inline
+from tests.builders.stream import MARK, PARTITION
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from millstream_api.manifest import Manifest, Table, VersionRef
+    from millstream_core.checkpoint import TableRows
+    from millstream_core.store import Listed, Stored
+
+SPECS = DESIGN.tables()
+
+
+class Recorded:
+    """What reading something depends on: the tag of each object read."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self.tags: dict[str, str | None] = {}
+
+    def get(self, key: str, at_most: int | None = None) -> Stored:
+        self.tags[key] = self._world.tag(key)
+        return self._world.objects.get(key, at_most)
+
+    def put(self, key: str, data: bytes, **_: Any) -> str:
+        raise AssertionError(f"a reader writes {key}: {data!r}")
+
+    def list(self, prefix: str) -> Iterator[Listed]:
+        raise AssertionError(f"a reader lists {prefix}")
+
+    def delete(self, key: str) -> None:
+        raise AssertionError(f"a reader deletes {key}")
+
+
+class Prover:
+    """Reads every version once, and again when one of its objects is not the same any more."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._tags: dict[VersionRef, dict[str, str | None]] = {}  # of its own objects
+        self._parents: dict[VersionRef, VersionRef | None] = {}  # None: it is a base
+        self._rows: dict[VersionRef, dict[str, TableRows]] = {}
+        self._shortcuts: str | None = None
+
+    def prove(self, ref: VersionRef) -> None:
+        """A version can be read by whoever knows nothing but its name; AssertionError if not."""
+        line = [ref]
+        while self._is_proved(line[-1]) and (below := self._parents[line[-1]]) is not None:
+            line.append(below)
+        if not self._is_proved(line[-1]):
+            for each in reversed(line):
+                self._read(each)
+
+    def prove_shortcuts(self) -> None:
+        """A shorter way leads to the same rows, or cannot be gone at all, which readers notice."""
+        tag = self._world.tag(self._world.key(shortcuts_key(LINEAGE)))
+        if tag == self._shortcuts:
+            return
+        self._shortcuts = tag
+        store = store_at(self._world.objects)
+        for entry in read_shortcuts(store, LINEAGE)[0].entries:
+            if entry.target not in self._rows or (entry.since and entry.since not in self._rows):
+                continue
+            try:
+                tables = read_merged(store, entry).tables
+                found = {name: self._table(store, table) for name, table in tables.items()}
+            except IntegrityError:
+                continue
+            self._assert_state(store.manifest(entry.target), self._joined(entry.since, found))
+
+    def _is_proved(self, ref: VersionRef) -> bool:
+        tags = self._tags.get(ref)
+        held = self._world.objects.objects
+        return tags is not None and all(
+            key in held and held[key].etag == tag for key, tag in tags.items()
+        )
+
+    def _read(self, ref: VersionRef) -> None:
+        recorded = Recorded(self._world)
+        store = store_at(recorded)
+        assert store.resolve(ref.lineage, ref.version) == ref
+        manifest = store.manifest(ref)
+        below = None if manifest.kind == "base" else manifest.parent
+        if below is not None and below not in self._rows:
+            self._read(below)
+        store.transform(manifest.transform)
+        position = manifest.positions[PARTITION]
+        assert read_dense(store, manifest, "serve")[MARK] == [position]
+        assert read_dense(store, manifest, "train")["events"] == [position]
+        found = {name: self._table(store, table) for name, table in manifest.tables.items()}
+        rows = self._joined(below, found)
+        self._assert_state(manifest, rows)
+        self._tags[ref], self._parents[ref], self._rows[ref] = recorded.tags, below, rows
+
+    def _joined(self, below: VersionRef | None, rows: dict[str, TableRows]) -> dict[str, TableRows]:
+        if below is None:
+            return {name: table.without_tombstones() for name, table in rows.items()}
+        return {
+            name: merged([self._rows[below][name], table]).without_tombstones()
+            for name, table in rows.items()
+        }
+
+    def _assert_state(self, manifest: Manifest, rows: Mapping[str, TableRows]) -> None:
+        state = self._world.stream.state(manifest.positions[PARTITION])
+        for name, table in manifest.tables.items():
+            live = live_rows(SPECS[name], rows[name])
+            self._world.stream.assert_rows(name, state[name], live)
+            served = {
+                column: rows[name].columns[column]
+                for column, stored in table.columns.items()
+                if stored.group == "serve"
+            }
+            hashes = row_hashes(rows[name].keys, served)
+            assert combined(EMPTY_STATE, hashes, NO_HASHES) == table.digest_after
+
+    def _table(self, store: Any, table: Table) -> TableRows:
+        return read_table(store, Inline(), LINEAGE, table, get_args(Group))

@@ -113,13 +113,14 @@ def _refuse_picture(picture: Path) -> None:
 def _find(store: ModelStore, number: int | None, channel: str, lineage: str | None) -> VersionRef:
     if lineage is None:
         found = store.channel(channel)
-        if found is None:
+        target = None if found is None else found[0].target
+        if target is None:
             raise click.ClickException(
                 f"channel {channel} names no version yet: `millstream versions` lists what there is"
             )
         if number is None:
-            return found[0].target
-        lineage = found[0].target.lineage
+            return target
+        lineage = target.lineage
     assert number is not None
     try:
         return store.resolve(lineage, number)

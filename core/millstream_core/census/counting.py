@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from millstream_api.manifest import Column, Group, Table
     from millstream_core.census.documents import Question, Waiting
     from millstream_core.tables.index import Keys
-    from millstream_core.tables.training import Rows
+    from millstream_core.tables.snapshots import Rows
 
 EMBEDDINGS: Final = "rows"
 KEY_BYTES: Final = 8

@@ -14,7 +14,7 @@ from millstream_core.tables.usage import FREQUENCY, ONE, USAGE
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from millstream_core.tables.training import Rows
+    from millstream_core.tables.snapshots import Rows
 
 _SKETCH: Final = re.compile(r"sketch-(\d+)x(\d+)(-.+)?")
 

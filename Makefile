@@ -23,7 +23,8 @@ down: setup ## stop the local cluster and leave nothing running
 test: setup ## every check and test this machine can run
 	$(MAKE) --no-print-directory check
 	$(RUN) -m devcluster build
-	$(RUN) -m pytest --numprocesses 2 --dist loadgroup
+	$(RUN) -m pytest tests/e2e
+	$(RUN) -m pytest --ignore tests/e2e --numprocesses 2 --dist loadfile
 
 check: setup ## style, types, layers, spelling, generated files
 	$(VENV)/bin/ruff check .

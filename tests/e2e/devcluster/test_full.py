@@ -28,6 +28,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
 STATE = state_of("full")
 IMAGE = "localhost/devcluster-test/web:dev"
 NAMESPACE = "restricted"
+REPLICAS = 2
 GIGABYTE = 1e9
 
 CONTAINERFILE = """
@@ -170,7 +171,11 @@ def web_manifests():
             "apiVersion": "apps/v1",
             "kind": "Deployment",
             "metadata": {"name": "web", "namespace": NAMESPACE},
-            "spec": {"replicas": 2, "selector": {"matchLabels": labels}, "template": template},
+            "spec": {
+                "replicas": REPLICAS,
+                "selector": {"matchLabels": labels},
+                "template": template,
+            },
         },
         {
             "apiVersion": "v1",
@@ -306,9 +311,10 @@ class TestRunning:
     @pytest.mark.usefixtures("web")
     def test_up_repairs_what_was_killed_and_pods_go_on(self, kubectl, killed):
         before = components()
-        # By label: what an earlier test ran in this namespace may still be ending.
         web = ["-n", NAMESPACE, "get", "pods", "--selector", "app=web"]
         uids = [*web, "--output", "jsonpath={.items[*].metadata.uid}"]
+        # The rolling restart of an earlier test leaves pods that take their time to end.
+        assert wait_until(lambda: len(kubectl(*uids).split()) == REPLICAS, 60)
         pods = kubectl(*uids)
         for name in killed:
             os.kill(before[name], signal.SIGKILL)

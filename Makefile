@@ -55,10 +55,10 @@ $(VENV)/ready: pyproject.toml requirements/dev.txt requirements/movielens.txt
 		{ echo "millstream needs Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 		{ echo "Python has no ensurepip: run 'apt-get install python3-venv'"; exit 1; }
-	@echo "Installing Python packages into $(VENV) (about two minutes; 6 GB, most of it torch)"
+	@echo "Installing Python packages into $(VENV) (about a minute; 6 GB, most of it torch)"
 	test -x $(RUN) || $(PYTHON) -m venv $(VENV)
 	test -x $(UV) || $(RUN) -m pip install --quiet uv
-	$(UV) pip sync --python $(RUN) --quiet --compile-bytecode --require-hashes requirements/dev.txt
+	$(UV) pip sync --python $(RUN) --quiet --require-hashes requirements/dev.txt
 	$(UV) pip install --python $(RUN) --quiet --no-deps --require-hashes -r requirements/movielens.txt
 	$(UV) pip install --python $(RUN) --quiet --no-deps --no-build-isolation --editable .
 	touch $@

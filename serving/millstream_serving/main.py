@@ -129,6 +129,7 @@ async def serve(
         want=loader.want,
         loop=loop,
         stopwatch=time.monotonic,
+        clock=_now,
     )
     server = HttpServer(App(replica, Metrics(replica, _now), time.monotonic), host, port)
     loader.start()

@@ -76,6 +76,7 @@ class Replica:
         want: Callable[[Sequence[VersionRef]], None],
         loop: asyncio.AbstractEventLoop,
         stopwatch: Callable[[], float],
+        clock: Callable[[], float],
     ) -> None:
         """Know nothing yet.
 
@@ -87,6 +88,7 @@ class Replica:
             want: tells the loader what to hold.
             loop: the event loop.
             stopwatch: seconds of a clock that never jumps.
+            clock: Unix seconds.
         """
         self.name = name
         self.tallies = Tallies()
@@ -101,6 +103,7 @@ class Replica:
         self._want = want
         self._loop = loop
         self._stopwatch = stopwatch
+        self._clock = clock
         self._release: Release | None = None
         self._obstacle: str | None = "NoRelease"  # to becoming ready; None for good once it was
         self._is_draining = False
@@ -205,6 +208,10 @@ class Replica:
     def _count(self, version: VersionRef, status: int, start: float) -> None:
         role = self.routing.role(version.digest)
         self.tallies.count(role, version.digest, status, self._stopwatch() - start)
+        held = self.loaded.versions.get(version.digest)
+        if status == 200 and held is not None and held.manifest.watermark is not None:
+            age = self._clock() - held.manifest.watermark.last
+            self.tallies.date(role, version.digest, age)
 
     # What it says of itself
 

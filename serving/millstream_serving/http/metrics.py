@@ -18,7 +18,7 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from millstream_serving.ranking.histograms import BOUNDS, Histogram
+from millstream_serving.ranking.histograms import CLASSES, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX: Final = "millstream_serving"
 
-# Every sixth class is bound enough for a dashboard: about three to a factor of ten.
-_SHOWN: Final = tuple(range(5, len(BOUNDS), 6))
+# Every third class is bound enough for a dashboard and a gate: about four to a factor of ten.
+_SHOWN: Final = tuple(range(2, CLASSES, 3))
 
 
 class Metrics(Collector):
@@ -69,16 +69,16 @@ class Metrics(Collector):
         for (role, digest, status), count in tallies.requests.items():
             requests.add_metric((role, self._number(digest), str(status)), count)
         yield requests
-        latency = HistogramMetricFamily(
-            f"{PREFIX}_request_duration_seconds",
+        yield self._histograms(
+            "request_duration_seconds",
             "From the arrival of a ranking request to its answer.",
-            labels=("role", "version"),
+            tallies.latency,
         )
-        for (role, digest), histogram in tallies.latency.items():
-            latency.add_metric(
-                (role, self._number(digest)), _buckets(histogram), sum_value=histogram.sum
-            )
-        yield latency
+        yield self._histograms(
+            "event_to_answer_seconds",
+            "From the newest event that a version has learned from to an answer by it.",
+            tallies.ages,
+        )
         yield CounterMetricFamily(
             f"{PREFIX}_requests_unkeyed", "Ranking requests without a user.", value=tallies.unkeyed
         )
@@ -119,6 +119,13 @@ class Metrics(Collector):
                 value=self._clock() - held.manifest.watermark.last,
             )
 
+    def _histograms(self, name: str, told: str, book: dict[tuple[str, str], Histogram]) -> Metric:
+        family = HistogramMetricFamily(f"{PREFIX}_{name}", told, labels=("role", "version"))
+        for (role, digest), found in book.items():
+            labels = (role, self._number(digest))
+            family.add_metric(labels, _buckets(found), sum_value=found.sum)
+        return family
+
     def _number(self, digest: str) -> str:
         held = self._replica.loaded.versions.get(digest)
         return "none" if held is None else str(held.ref.version)
@@ -130,5 +137,5 @@ def _buckets(histogram: Histogram) -> list[tuple[str, float]]:
     for last in _SHOWN:
         below += sum(histogram.counts[done : last + 1])
         done = last + 1
-        buckets.append((f"{BOUNDS[last]:.6g}", below))
+        buckets.append((f"{histogram.bounds[last]:.6g}", below))
     return [*buckets, ("+Inf", histogram.total)]

@@ -1,28 +1,30 @@
-"""Latencies in a fixed set of classes: constant memory, constant time, quantiles within 10 %."""
+"""Seconds in a fixed set of classes: constant memory, constant time, quantiles within 10 %."""
 
 from __future__ import annotations
 
-import math
+from bisect import bisect_left
 from typing import Final
 
-LEAST_SECONDS: Final = 50e-6
 GROWTH: Final = 1.2  # each class reaches a fifth further than the one before
-CLASSES: Final = 80  # up to 100 s
+CLASSES: Final = 80
 
-BOUNDS: Final = tuple(LEAST_SECONDS * GROWTH**i for i in range(CLASSES))
+# Upper bounds of the classes, in seconds.
+LATENCIES: Final = tuple(50e-6 * GROWTH**i for i in range(CLASSES))  # up to 90 s
+AGES: Final = tuple(0.5 * GROWTH**i for i in range(CLASSES))  # up to ten days
 
 
 class Histogram:
     """Counts by class; the last class takes everything beyond."""
 
-    def __init__(self) -> None:
+    def __init__(self, bounds: tuple[float, ...] = LATENCIES) -> None:
+        self.bounds = bounds
         self.counts = [0] * CLASSES
         self.total = 0
         self.sum = 0.0
 
     def add(self, seconds: float) -> None:
         """Count one."""
-        self.counts[_class_of(seconds)] += 1
+        self.counts[min(bisect_left(self.bounds, seconds), CLASSES - 1)] += 1
         self.total += 1
         self.sum += seconds
 
@@ -33,13 +35,7 @@ class Histogram:
         rank, below = share * self.total, 0
         for i, count in enumerate(self.counts):
             if below + count >= rank and count:
-                lower = BOUNDS[i - 1] if i else 0.0
-                return lower + (BOUNDS[i] - lower) * (rank - below) / count
+                lower = self.bounds[i - 1] if i else 0.0
+                return lower + (self.bounds[i] - lower) * (rank - below) / count
             below += count
-        return BOUNDS[-1]
-
-
-def _class_of(seconds: float) -> int:
-    if seconds <= LEAST_SECONDS:
-        return 0
-    return min(CLASSES - 1, math.ceil(math.log(seconds / LEAST_SECONDS) / math.log(GROWTH) - 1e-9))
+        return self.bounds[-1]

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from millstream_api.reports import Counters
-from millstream_serving.ranking.histograms import Histogram
+from millstream_serving.ranking.histograms import AGES, Histogram
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -57,6 +57,7 @@ class Tallies:
         self._since_salt: dict[str, Tally] = {}
         self.requests: Counter[tuple[str, str, int]] = Counter()  # (role, digest, status)
         self.latency: dict[tuple[str, str], Histogram] = {}  # (role, digest)
+        self.ages: dict[tuple[str, str], Histogram] = {}  # likewise
         self.unkeyed = 0  # requests without a user
 
     def keep(self, salt: str, digests: AbstractSet[str]) -> None:
@@ -69,8 +70,9 @@ class Tallies:
         known = digests | {""}
         for key in [key for key in self.requests if key[1] not in known]:
             del self.requests[key]
-        for pair in [pair for pair in self.latency if pair[1] not in known]:
-            del self.latency[pair]
+        for book in (self.latency, self.ages):
+            for pair in [pair for pair in book if pair[1] not in known]:
+                del book[pair]
 
     def count(self, role: str, digest: str, status: int, seconds: float) -> None:
         """Count one request.
@@ -88,6 +90,10 @@ class Tallies:
             tally.requests += 1
             tally.errors += status >= 500
             tally.latency.add(seconds)
+
+    def date(self, role: str, digest: str, seconds: float) -> None:
+        """Note how old the newest event was that the version behind an answer has learned from."""
+        self.ages.setdefault((role, digest), Histogram(AGES)).add(max(0.0, seconds))
 
     def weigh(self, outcome: Outcome) -> None:
         """Take in the scores of an answer, and those that were not fit to be sent."""

@@ -48,6 +48,7 @@ def replica():
         want=lambda _: None,
         loop=None,
         stopwatch=lambda: float(next(ticks)),
+        clock=lambda: 150.0,
     )
     release = Release(
         epoch=7, salt="uid/2", stable=V1, candidate=V2, advanced=3, hold=(V3, V4), mode="Gray"
@@ -72,6 +73,7 @@ def replica():
         (V2, "candidate", 0.2, 500),
     ):
         made.tallies.count(role, version.digest, status, seconds)
+        made.tallies.date(role, version.digest, 90.0)
         made.tallies.weigh(Outcome(version, [1, 2], np.array([0.25, 0.75]), (), asked))
     made.tallies.count("none", "", 400, 0.0001)
     made.tallies.unkeyed += 1

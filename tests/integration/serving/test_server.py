@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import Counter
 
 import httpx
@@ -416,6 +417,21 @@ async def test_metrics_tell_roles_and_versions_apart_and_forget_what_is_gone(run
         return await versions() == {"1", "none"}
 
     await running.until(is_forgotten)
+
+
+async def test_every_answer_tells_how_old_its_newest_event_is(running):
+    """R31: from an event to an answer that knows of it, by version, as Prometheus gets it."""
+    watermark = 1e9  # of the base that is published first
+    before = time.time()
+    await running.rank(user_id=1, items=[1001])
+    found = {
+        s.name.removeprefix("millstream_serving_event_to_answer_seconds"): s
+        for s in await scrape(running)
+        if s.name.startswith("millstream_serving_event_to_answer_seconds") and "le" not in s.labels
+    }
+    assert found["_count"].value == 1
+    assert found["_count"].labels == {"role": "stable", "version": "0"}
+    assert before - watermark <= found["_sum"].value < before - watermark + 60
 
 
 # Leaving

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from millstream_serving.ranking.answers import Asked, Outcome
-from millstream_serving.ranking.histograms import BOUNDS, Histogram
+from millstream_serving.ranking.histograms import AGES, LATENCIES, Histogram
 from millstream_serving.ranking.tallies import Tallies
 from tests.builders.serving import make_ref
 
@@ -27,13 +27,15 @@ def test_quantiles_are_right_within_a_class(share):
     assert histogram.quantile(share) == pytest.approx(np.quantile(latencies, share), rel=0.1)
 
 
-@pytest.mark.parametrize("seconds", [0.0, BOUNDS[0], BOUNDS[5], BOUNDS[-1], 1e9])
-def test_every_latency_has_a_class_that_reaches_it(seconds):
-    histogram = Histogram()
+@pytest.mark.parametrize("bounds", [LATENCIES, AGES], ids=["latencies", "ages"])
+@pytest.mark.parametrize("place", [0, 5, -1, None])
+def test_every_value_has_a_class_that_reaches_it(bounds, place):
+    seconds = 1e9 if place is None else bounds[place]
+    histogram = Histogram(bounds)
     histogram.add(seconds)
-    [place] = np.nonzero(histogram.counts)[0]
-    assert seconds <= BOUNDS[place] or place == len(BOUNDS) - 1
-    assert place == 0 or BOUNDS[place - 1] < seconds
+    [found] = np.nonzero(histogram.counts)[0]
+    assert seconds <= bounds[found] or found == len(bounds) - 1
+    assert found == 0 or bounds[found - 1] < seconds
 
 
 def outcome(version, scores, nonfinite=()):
@@ -83,11 +85,13 @@ def test_both_books_forget_versions_that_are_no_longer_held():
     tallies.keep("salt", {V1.digest, V2.digest})
     for ref in (V1, V2):
         tallies.count("stable", ref.digest, 200, 0.002)
+        tallies.date("stable", ref.digest, 30.0)
     tallies.count("none", "", 400, 0.001)
     tallies.keep("salt", {V2.digest})
     assert set(tallies.counters()) == {V2.digest}
     assert {key[1] for key in tallies.requests} == {V2.digest, ""}
     assert {key[1] for key in tallies.latency} == {V2.digest, ""}
+    assert {key[1] for key in tallies.ages} == {V2.digest}
 
 
 def test_an_answer_of_a_version_that_went_meanwhile_is_not_counted_for_anybody():

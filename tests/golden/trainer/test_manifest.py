@@ -1,4 +1,4 @@
-"""The manifest of a small version, as it is written.
+"""The manifest of a small version, as it is written, and where everything of it lies.
 
 Rewrite with WRITE_GOLDEN=1 and review the difference. Digests and scores depend on
 the processor's arithmetic and are masked.
@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.builders.objects import MemoryObjects
 from tests.builders.trainer import Run, VirtualClock, manifests
 
 HERE = Path(__file__).parent
@@ -37,7 +38,24 @@ def test_manifest(number: int) -> None:
     run = Run(clock=VirtualClock(seconds=11.5)).run()
     manifest = manifests(run.objects)[number]
     found = json.dumps(masked(manifest.model_dump(mode="json")), indent=2) + "\n"
-    golden = HERE / f"manifest-{manifest.kind}.json"
+    compare(f"manifest-{manifest.kind}.json", found)
+
+
+def test_layout() -> None:
+    """R10: every object that a base and a delta leave in the store."""
+    run = Run(clock=VirtualClock(seconds=11.5)).run()
+    assert isinstance(run.objects, MemoryObjects)
+    keys = sorted(run.objects.objects)
+    found = "\n".join(re.sub(r"\b([0-9a-f]{12}|[0-9a-f]{64})\b", digits_of, key) for key in keys)
+    compare("layout.txt", found + "\n")
+
+
+def digits_of(found: re.Match[str]) -> str:
+    return f"<{len(found[0])} hex digits>"
+
+
+def compare(name: str, found: str) -> None:
+    golden = HERE / name
     if os.environ.get("WRITE_GOLDEN"):
         golden.write_text(found)
     assert found == golden.read_text()

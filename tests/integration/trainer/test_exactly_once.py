@@ -47,6 +47,7 @@ def finish(objects: MemoryObjects, began: float) -> dict:
 @pytest.mark.parametrize("after", [False, True], ids=["call undone", "reply lost"])
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_at_random_calls_of_the_store(seed: int, *, after: bool, undisturbed: dict) -> None:
+    """R7: each event counts once in the state that a version holds."""
     chance = random.Random(seed)
     objects, now = MemoryObjects(), START
     for _ in range(6):
@@ -56,6 +57,7 @@ def test_killed_at_random_calls_of_the_store(seed: int, *, after: bool, undistur
 
 @pytest.mark.parametrize("calls", range(1, 60, 3))
 def test_killed_at_every_third_call_around_the_first_commit(calls: int, undisturbed: dict) -> None:
+    """R7: likewise while nothing is committed yet, or hardly anything."""
     objects = MemoryObjects()
     now = run_until_killed(objects, START, calls, after=calls % 2 == 1)
     assert finish(objects, now) == undisturbed

@@ -25,6 +25,7 @@ EXTRA = {
     "CustomResourceDefinition": KindInfo(
         "apiextensions.k8s.io", "v1", "CustomResourceDefinition", "customresourcedefinitions"
     ),
+    "Job": KindInfo("batch", "v1", "Job", "jobs"),
     "Namespace": KindInfo("", "v1", "Namespace", "namespaces"),
     "ResourceQuota": KindInfo("", "v1", "ResourceQuota", "resourcequotas"),
 }

@@ -194,6 +194,34 @@ def test_prometheus_sees_trainer_and_servers(installed: Installation) -> None:
         eventually(lambda query=query: value(query), f"{query} holds in Prometheus", 60)
 
 
+def test_the_store_is_maintained_beside_training_and_serving(
+    installed: Installation, kube: Kube, namespace: str, url: str
+) -> None:
+    """The job that the CronJob would start by itself every ten minutes."""
+    command = ("-n", namespace, "create", "job", "now", "--from=cronjob/shop-maintenance")
+    installed.kubectl(*command)
+
+    def over() -> str | None:
+        conditions = kube.get("Job", namespace, "now").get("status", {}).get("conditions", [])
+        return next((each["type"] for each in conditions if each["status"] == "True"), None)
+
+    ended = eventually(over, "the job is over", 120, lambda: explain(installed, namespace))
+    said = installed.kubectl("-n", namespace, "logs", "job/now")
+    assert ended in {"Complete", "SuccessCriteriaMet"}, said
+    before = stable(kube, namespace) or 0
+
+    def goes_on() -> bool:
+        ask_users(url, 20)
+        return (stable(kube, namespace) or 0) > before
+
+    eventually(
+        goes_on,
+        "a later version is stable",
+        120,
+        lambda: f"{said}\n{explain(installed, namespace)}",
+    )
+
+
 def test_deleting_both_objects_leaves_no_orphan(
     installed: Installation, kube: Kube, namespace: str
 ) -> None:

@@ -78,15 +78,14 @@ def gather_versions(store: ModelStore, limit: int) -> list[dict[str, Any]]:
 def _channels(store: ModelStore) -> dict[str, list[str]]:
     """Names by digest."""
     found: dict[str, list[str]] = {}
-    for name in (CHANNEL_LATEST, CHANNEL_STABLE):
+    for name in store.channels():
         channel = store.channel(name)
         if channel is None:
             continue
-        if channel[0].target is not None:
+        if channel[0].target is not None and name in {CHANNEL_LATEST, CHANNEL_STABLE}:
             found.setdefault(channel[0].target.digest, []).append(name)
         for ref in channel[0].retained:
-            if ref != channel[0].target:
-                found.setdefault(ref.digest, []).append("retained")
+            found.setdefault(ref.digest, []).append(name)
     return found
 
 

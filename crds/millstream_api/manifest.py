@@ -178,4 +178,4 @@ class Channel(Wire):
     actor: str
     moved_at: float
     quarantined: tuple[Sha256, ...] = ()  # manifests that must not be built upon
-    retained: tuple[VersionRef, ...] = ()  # that servers hold or may go back to: must stay whole
+    retained: tuple[VersionRef, ...] = ()  # that servers hold or may go back to: stay whole

@@ -20,7 +20,7 @@ from millstream_core.store.layout import lease_key
 from millstream_core.upkeep.collecting import collect
 from millstream_core.upkeep.compaction import Compactor, compact
 from millstream_core.upkeep.retention import RetentionRules
-from millstream_operator.shell.store import Announcement, announce
+from millstream_operator.shell.announcing import Announcement, announce
 from millstream_serving.loading.checks import Refused
 from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.instruments import Instruments
@@ -292,7 +292,9 @@ class World:
         if self.stable is None:
             self.stable, self.candidate = self.candidate, None
         if self.stable is not None:
-            told = Announcement(self.stable, self.quarantined, "Test", self.wanted())
+            told = Announcement(
+                self.stable, self.quarantined, "Test", "serving-test", self.wanted()
+            )
             announce(store_at(self.operator), told, "operator", self.now)
 
     def _tell(self) -> None:

@@ -78,9 +78,9 @@ def point(
 
 
 def roots_of(store: ModelStore) -> set[VersionRef]:
-    """What both channels say must be there."""
+    """What channels say must be there."""
     found: set[VersionRef] = set()
-    for name in ("latest", "stable"):
+    for name in store.channels():
         channel = store.channel(name)
         if channel is not None:
             named = (channel[0].target, channel[0].previous, *channel[0].retained)

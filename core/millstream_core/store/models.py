@@ -42,6 +42,7 @@ from millstream_core.store.errors import (
     WriterReplaced,
 )
 from millstream_core.store.layout import (
+    CHANNELS,
     channel_key,
     commit_key,
     commit_of,
@@ -257,6 +258,10 @@ class ModelStore:
 
     # Channels
 
+    def channels(self) -> list[str]:
+        """The names of all channels."""
+        return [each.key.removeprefix(CHANNELS) for each in self.objects.list(CHANNELS)]
+
     def channel(self, name: str) -> tuple[Channel, str] | None:
         """A channel and the tag to move it by; None where nobody has created it."""
         try:
@@ -279,6 +284,10 @@ class ModelStore:
         if etag is None:
             return self.objects.put(key, data, if_absent=True)
         return self.objects.put(key, data, if_match=etag)
+
+    def remove_channel(self, name: str) -> None:
+        """Forget a channel; fine where there is none."""
+        self.objects.delete(channel_key(name))
 
     def _commit(self, lineage: str, version: int) -> Commit:
         data = self.objects.get(commit_key(lineage, version), DOCUMENT_BYTES).data

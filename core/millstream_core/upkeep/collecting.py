@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from millstream_core.checkpoint.routes import change_shortcuts, read_merged, read_shortcuts
 from millstream_core.store import IntegrityError, ObjectMissing, PreconditionFailed
-from millstream_core.store.layout import CHANNELS, commit_of, lineage_of
+from millstream_core.store.layout import commit_of, lineage_of
 from millstream_core.upkeep.leases import leases_in_force, store_time
 from millstream_core.upkeep.locking import collector_lock
 from millstream_core.upkeep.retention import (
@@ -105,8 +105,8 @@ def take_inventory(store: ModelStore, now: float) -> Inventory:
 def _roots(store: ModelStore, now: float) -> tuple[frozenset[VersionRef], frozenset[str]]:
     """What channels and leases name now, and the keys of the leases in force."""
     roots: set[VersionRef] = set()
-    for each in store.objects.list(CHANNELS):
-        found = store.channel(each.key.removeprefix(CHANNELS))
+    for name in store.channels():
+        found = store.channel(name)
         if found is not None:
             channel = found[0]
             named = (channel.target, channel.previous, *channel.retained)

@@ -30,10 +30,11 @@ from millstream_operator.decide.workloads import Circumstances
 from millstream_operator.render.metadata import selector_text
 from millstream_operator.render.serving import release_name, render_release, render_serving
 from millstream_operator.render.training import store_settings
+from millstream_operator.shell.announcing import Announcement, holder_of
 from millstream_operator.shell.credentials import Credentials
 from millstream_operator.shell.errors import ApiError, Conflict, NotFound
 from millstream_operator.shell.parents import Resource, read_resource
-from millstream_operator.shell.store import Announcement, Place, Question
+from millstream_operator.shell.store import Place, Question
 from millstream_operator.shell.transitions import flips, steps
 from millstream_operator.shell.workload_views import view_workload
 
@@ -111,6 +112,7 @@ async def _gather(work: Workspace, serving: Serving, place: Place | Finding) -> 
             release.stable,
             release.quarantined,
             asked_number(rollback_to, serving.spec.version_policy.pin),
+            holder_of(serving.parent.uid),
         )
         store = await work.stores.view(
             serving.key, question, serving.spec.version_policy.poll_seconds
@@ -160,7 +162,13 @@ def _announce(
         return serving.status.announced
     if release.stable is None and not release.quarantined:
         return serving.status.announced
-    told = Announcement(release.stable, release.quarantined, decision.why.reason, release.wanted())
+    told = Announcement(
+        release.stable,
+        release.quarantined,
+        decision.why.reason,
+        holder_of(serving.parent.uid),
+        release.wanted(),
+    )
     if told.digest == serving.status.announced:
         return serving.status.announced
     done = work.stores.announce(serving.key, place, told, now)

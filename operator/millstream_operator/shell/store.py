@@ -2,22 +2,20 @@
 
 boto3 blocks, and a store that hangs may take half a minute to say so; a rollback must not wait
 for that. So each RecServing has at most one read under way, in a thread, and a reconcile takes
-what the last one found. A read that finishes wakes its object. Moving the channel `stable`
+what the last one found. A read that finishes wakes its object. Telling the store what is stable
 works the same way: best effort, repeated by the next reconcile.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from millstream_api.conditions import Reason
-from millstream_api.manifest import Channel, VersionRef
-from millstream_api.names import CHANNEL_LATEST, CHANNEL_STABLE
+from millstream_api.names import CHANNEL_LATEST
 from millstream_core.store import (
     AccessDenied,
     IntegrityError,
@@ -27,12 +25,14 @@ from millstream_core.store import (
     StoreError,
 )
 from millstream_operator.decide.observed import Finding, Published, StoreView
+from millstream_operator.shell.announcing import announce, withdraw
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from millstream_api.manifest import Manifest
+    from millstream_api.manifest import Manifest, VersionRef
     from millstream_api.settings import StoreSettings
+    from millstream_operator.shell.announcing import Announcement
     from millstream_operator.shell.cache import Key
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,6 @@ log = logging.getLogger(__name__)
 THREADS: Final = 8
 PATIENCE_SECONDS: Final = 0.5  # how long a reconcile waits for a read it has just begun
 ANCESTORS: Final = 512
-QUARANTINE_ANNOUNCED: Final = 64
 NOT_READ: Final = StoreView(
     Finding(Reason.NOT_CHECKED, "the store was not read yet"), reachable=None
 )
@@ -64,24 +63,7 @@ class Question:
     stable: VersionRef | None
     quarantined: tuple[str, ...]
     number: int | None  # a version asked for by a person
-
-
-@dataclass(frozen=True)
-class Announcement:
-    """What the channel `stable` should say."""
-
-    target: VersionRef | None  # None: no version has been good yet
-    quarantined: tuple[str, ...]
-    reason: str
-    retained: tuple[VersionRef, ...] = ()  # what a replica that starts anew has to fetch
-
-    @property
-    def digest(self) -> str:
-        """Names this announcement, so that it is made once."""
-        kept = (ref.digest for ref in self.retained)
-        target = "" if self.target is None else self.target.digest
-        text = "\n".join((target, *self.quarantined, "retained", *kept))
-        return hashlib.sha256(text.encode()).hexdigest()[:16]
+    holder: str  # the channel in which this RecServing keeps versions
 
 
 def read_store(store: ModelStore, question: Question) -> StoreView:
@@ -141,35 +123,6 @@ def _find(store: ModelStore, question: Question, newest: str | None) -> Publishe
     return None
 
 
-def announce(store: ModelStore, told: Announcement, actor: str, now: float) -> None:
-    """Move the channel `stable`; what others have quarantined stays so. Raises StoreError."""
-    known = store.channel(CHANNEL_STABLE)
-    before, etag = known if known is not None else (None, None)
-    others = () if before is None else before.quarantined
-    merged = (*(each for each in others if each not in told.quarantined), *told.quarantined)
-    merged = merged[-QUARANTINE_ANNOUNCED:]
-    said = None if before is None else (before.target, before.quarantined, before.retained)
-    if said == (told.target, merged, told.retained):
-        return
-    channel = Channel(
-        target=told.target,
-        previous=_before(before, told.target),
-        reason=told.reason,
-        actor=actor,
-        moved_at=now,
-        quarantined=merged,
-        retained=told.retained,
-    )
-    store.move_channel(CHANNEL_STABLE, channel, etag=etag)
-
-
-def _before(channel: Channel | None, target: VersionRef | None) -> VersionRef | None:
-    """What the channel pointed to before it came to this target."""
-    if channel is None:
-        return None
-    return channel.previous if channel.target == target else channel.target
-
-
 @dataclass
 class _Reading:
     question: Question
@@ -198,6 +151,7 @@ class StoreReader:
         self._users: dict[Key, Place] = {}
         self._readings: dict[Key, _Reading] = {}
         self._announcing: dict[Key, asyncio.Task[bool]] = {}
+        self._withdrawing: set[asyncio.Task[None]] = set()
 
     async def view(self, key: Key, question: Question, max_age: float) -> StoreView:
         """What the store held when it was last read, at most `max_age` seconds ago if it answers.
@@ -221,7 +175,7 @@ class StoreReader:
         return known.view
 
     def announce(self, key: Key, place: Place, told: Announcement, now: float) -> str | None:
-        """Begin to move the channel `stable`; the announcement's digest once that is done."""
+        """Begin to tell the store; the announcement's digest once that is done."""
         task = self._announcing.get(key)
         if task is not None and not task.done():
             return None
@@ -235,19 +189,25 @@ class StoreReader:
         return None
 
     def forget(self, key: Key) -> None:
-        """The object is gone."""
-        self._stop(self._readings.pop(key, None))
-        task = self._announcing.pop(key, None)
-        if task is not None:
-            task.cancel()
+        """The object is gone, and what it kept in the store may go."""
+        reading = self._readings.pop(key, None)
+        self._stop(reading)
+        announcing = self._announcing.pop(key, None)
+        if announcing is not None:
+            announcing.cancel()
         place = self._users.pop(key, None)
+        store = self._stores.get(place) if place is not None else None
         if place is not None and place not in self._users.values():
             self._stores.pop(place, None)
+        if store is not None and reading is not None:
+            task = asyncio.create_task(self._withdraw(key, store, reading.question.holder))
+            self._withdrawing.add(task)
+            task.add_done_callback(self._withdrawing.discard)
 
     async def close(self) -> None:
         """End what is under way; threads that hang in a socket end by its time limit."""
         tasks = [each.task for each in self._readings.values() if each.task is not None]
-        for task in (*tasks, *self._announcing.values()):
+        for task in (*tasks, *self._announcing.values(), *self._withdrawing):
             task.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
@@ -279,6 +239,13 @@ class StoreReader:
             return False
         self._wake(key)
         return True
+
+    async def _withdraw(self, key: Key, store: ModelStore, holder: str) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._threads, withdraw, store, holder)
+        except StoreError as error:
+            log.warning("%s: what it kept in the store stays, channel %s: %s", key, holder, error)
 
     async def _store(self, key: Key, place: Place) -> ModelStore:
         """The store of a place; making a client reads files, so that happens in a thread."""

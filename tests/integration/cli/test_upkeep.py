@@ -57,7 +57,8 @@ def test_a_chain_is_made_short_and_what_is_old_goes(server: S3Server) -> None:
     refs.append(publisher.publish(base=True))
     publisher.store.put_data(publisher.lineage, "data/3-dead.1/serve/x", b"1")
     point(publisher, "latest", refs[-2])
-    point(publisher, "stable", refs[4], retained=(refs[4], refs[3]))
+    point(publisher, "stable", refs[4])
+    point(publisher, "serving-1", refs[4], retained=(refs[4], refs[3]))
 
     before = {row["version"]: row["fetches"] for row in told(server, "versions")}
     made = told(server, "compact")
@@ -78,7 +79,7 @@ def test_a_chain_is_made_short_and_what_is_old_goes(server: S3Server) -> None:
     assert any("data/3-dead.1/" in each["key"] for each in done["removed"])
     assert_whole(objects, roots_of(publisher.store))
     channels = {row["version"]: row["channels"] for row in told(server, "versions")}
-    assert (channels[4], channels[3]) == (["stable"], ["retained"])
+    assert (channels[4], channels[3]) == (["serving-1", "stable"], ["serving-1"])
 
 
 def test_a_second_collector_says_who_is_first(server: S3Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,25 +12,27 @@ import pytest
 from millstream_api.manifest import Channel, VersionRef
 from millstream_api.settings import StoreSettings
 from millstream_core.store import AccessDenied, ModelStore, PreconditionFailed, StoreUnavailable
+from millstream_operator.shell import announcing
 from millstream_operator.shell import store as stores
+from millstream_operator.shell.announcing import Announcement, announce, holder_of, withdraw
 from millstream_operator.shell.cache import Key
-from millstream_operator.shell.store import (
-    Announcement,
-    Place,
-    Question,
-    StoreReader,
-    announce,
-    read_store,
-)
+from millstream_operator.shell.store import Place, Question, StoreReader, read_store
 from tests.builders.manifests import make_manifest
 from tests.builders.objects import MemoryObjects
 
 PLACE = Place(StoreSettings(bucket="models"), "shop", "key", "secret")
 KEY = Key("RecServing", "ns", "shop")
+HOLDER = holder_of("uid-1")
 
 
 def make_question(stable: VersionRef | None = None, **fields: Any) -> Question:
-    known: dict[str, Any] = {"place": PLACE, "stable": stable, "quarantined": (), "number": None}
+    known: dict[str, Any] = {
+        "place": PLACE,
+        "stable": stable,
+        "quarantined": (),
+        "number": None,
+        "holder": HOLDER,
+    }
     return Question(**(known | fields))
 
 
@@ -113,7 +116,7 @@ class TestReading:
 
 class TestAnnouncing:
     def told(self, target: VersionRef | None, *quarantined: str) -> Announcement:
-        return Announcement(target, quarantined, "VersionPromoted")
+        return Announcement(target, quarantined, "VersionPromoted", HOLDER)
 
     def test_the_channel_is_made_and_moved(self, store):
         first, second = publish(store, 1), publish(store, 2)
@@ -152,7 +155,7 @@ class TestAnnouncing:
         for number in range(80):
             announce(store, self.told(first, f"{number:064x}"), "operator", 10.0)
         quarantined = store.channel("stable")[0].quarantined
-        assert len(quarantined) == stores.QUARANTINE_ANNOUNCED
+        assert len(quarantined) == announcing.QUARANTINE_ANNOUNCED
         assert quarantined[-1] == f"{79:064x}"
 
     def test_what_has_to_stay_is_told_and_what_was_before_is_remembered(self, store):
@@ -160,12 +163,24 @@ class TestAnnouncing:
         first, second, third = (publish(store, number) for number in (1, 2, 3))
         announce(store, self.told(first), "operator", 10.0)
         announce(store, self.told(second), "operator", 20.0)
-        kept = Announcement(second, (), "CandidateFound", (second, third, first))
+        kept = Announcement(second, (), "CandidateFound", HOLDER, (second, third, first))
         assert kept.digest != self.told(second).digest
         announce(store, kept, "operator", 30.0)
+        assert store.channel(HOLDER)[0].retained == (second, third, first)
         channel, _ = store.channel("stable")
-        assert channel.retained == (second, third, first)
         assert (channel.target, channel.previous) == (second, first)
+
+    def test_several_that_serve_one_model_keep_what_each_of_them_holds(self, store):
+        """R18: the last to speak must not let go of what another may go back to."""
+        first, second, third = (publish(store, number) for number in (1, 2, 3))
+        announce(store, replace(self.told(second), retained=(first, second)), "operator", 10.0)
+        other = replace(self.told(third), holder="serving-other", retained=(third,))
+        announce(store, other, "operator", 20.0)
+        assert store.channel(HOLDER)[0].retained == (first, second)
+        assert store.channel("serving-other")[0].retained == (third,)
+        withdraw(store, HOLDER)
+        withdraw(store, HOLDER)
+        assert set(store.channels()) == {"latest", "serving-other", "stable"}
 
     def test_of_a_promotion_and_a_rollback_at_once_one_wins(self, store, objects):
         """R13: the loser learns of it, and by its next look sees the new state."""
@@ -174,6 +189,8 @@ class TestAnnouncing:
         put = objects.put
 
         def overtaken(key: str, data: bytes, **conditions: Any) -> str:
+            if not key.endswith("channel/stable"):
+                return put(key, data, **conditions)
             objects.put = put
             announce(store, self.told(first, second.digest), "a person", 20.0)
             return put(key, data, **conditions)
@@ -187,7 +204,7 @@ class TestAnnouncing:
 
     def test_its_digest_names_what_is_told_and_not_why(self, store):
         first = publish(store, 1)
-        assert self.told(first).digest == Announcement(first, (), "other reason").digest
+        assert self.told(first).digest == Announcement(first, (), "other reason", HOLDER).digest
         assert self.told(first).digest != self.told(first, "a" * 64).digest
 
 
@@ -290,7 +307,7 @@ class TestInTheBackground:
         assert "a mistake" in caplog.text
 
     async def test_an_announcement_is_done_once_and_said_to_be(self, reader, store):
-        told = Announcement(publish(store, 1), (), "VersionPromoted")
+        told = Announcement(publish(store, 1), (), "VersionPromoted", HOLDER)
         assert reader.announce(KEY, PLACE, told, 1.0) is None
         for _ in range(200):
             if reader.woken:
@@ -300,7 +317,7 @@ class TestInTheBackground:
         assert store.channel("stable")[0].target == told.target
 
     async def test_an_announcement_that_fails_is_made_again(self, reader, store, objects):
-        told = Announcement(publish(store, 1), (), "VersionPromoted")
+        told = Announcement(publish(store, 1), (), "VersionPromoted", HOLDER)
         objects.fail_with = StoreUnavailable("no answer")
         assert reader.announce(KEY, PLACE, told, 1.0) is None
         await asyncio.wait(reader._announcing.values())
@@ -315,6 +332,13 @@ class TestInTheBackground:
         reader.forget(KEY)
         assert not reader._stores
         assert not reader._readings
+
+    async def test_what_a_deleted_object_kept_may_go(self, reader, store):
+        announce(store, Announcement(publish(store, 1), (), "Test", HOLDER), "operator", 1.0)
+        await reader.view(KEY, make_question(), 1.0)
+        reader.forget(KEY)
+        await asyncio.wait(reader._withdrawing)
+        assert set(store.channels()) == {"latest", "stable"}
 
 
 def test_secrets_are_not_in_the_text_of_a_place():

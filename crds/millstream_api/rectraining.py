@@ -142,6 +142,9 @@ class PublishSpec(Part):
     interval_seconds: Annotated[float, Field(ge=1, le=86_400)] = 30
     """Seconds from one version to the next."""
 
+    max_events: Annotated[int, Field(ge=1)] | None = None
+    """Events after which a version is published early: bounds it while a backlog is learned."""
+
     base_every: Annotated[int, Field(ge=1, le=1000)] = 20
     """Versions from one base to the next; those between are deltas."""
 

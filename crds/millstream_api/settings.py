@@ -55,6 +55,7 @@ class TrainerSettings(Wire):
     dense_learning_rate: float = 0.001
     seed: int = 0
     publish_interval_seconds: float = 30.0
+    publish_events: int | None = None  # sooner, once so many were learned since the last version
     base_every: int = Field(default=20, ge=1)  # versions from one base to the next, at most
     base_share: float = Field(default=0.5, gt=0)  # of a base's bytes that its deltas may weigh
     validation_window: int = 20_000  # events

@@ -71,6 +71,7 @@ def trainer_settings(parent: Parent, spec: RecTrainingSpec, created: float) -> T
         dense_learning_rate=spec.optimizer.dense_learning_rate,
         seed=spec.model.seed,
         publish_interval_seconds=spec.publish.interval_seconds,
+        publish_events=spec.publish.max_events,
         base_every=spec.publish.base_every,
     )
 

@@ -37,7 +37,7 @@ TRAININGS: dict[str, dict[str, Any]] = {
         "model": {"name": "movies", "embeddingDim": 32, "historyLength": 10, "seed": 3},
         "batchSize": 512,
         "optimizer": {"sparseLearningRate": 0.1, "denseLearningRate": 0.01},
-        "publish": {"intervalSeconds": 15, "baseEvery": 5},
+        "publish": {"intervalSeconds": 15, "maxEvents": 100_000, "baseEvery": 5},
         "maintenance": {
             "schedule": "7 * * * *",
             "keepVersions": 30,

@@ -42,6 +42,7 @@ lasts = st.none() | st.builds(
 settings_of_all_kinds = st.builds(
     make_settings,
     publish_interval_seconds=st.floats(0.1, 1000),
+    publish_events=st.none() | st.integers(1, 20_000),
     base_every=st.integers(1, 20),
 )
 

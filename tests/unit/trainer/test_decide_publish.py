@@ -19,7 +19,9 @@ from millstream_trainer.publishing.decisions import (
 from tests.builders.trainer import make_settings
 
 NOW = 1000.0
-SETTINGS = make_settings(publish_interval_seconds=30, base_every=3, base_share=0.5)
+SETTINGS = make_settings(
+    publish_interval_seconds=30, publish_events=2_000, base_every=3, base_share=0.5
+)
 
 
 def make_progress(**fields: Any) -> TrainingProgress:
@@ -76,6 +78,18 @@ def make_last(**fields: Any) -> LastVersion:
             make_last(taken_at=NOW - 29),
             PublishDecision(None, "TooSoon"),
             id="nothing before the interval has passed",
+        ),
+        pytest.param(
+            make_progress(events=10_000),
+            make_last(taken_at=NOW - 2),
+            PublishDecision("delta", "EventsLearned"),
+            id="R8: sooner, when as many events were learned as a version may hold",
+        ),
+        pytest.param(
+            make_progress(events=9_999),
+            make_last(taken_at=NOW - 2),
+            PublishDecision(None, "TooSoon"),
+            id="R8: not sooner with an event less",
         ),
         pytest.param(
             make_progress(),

@@ -72,13 +72,22 @@ def decide_publish(
         if progress.events < FIRST_EVENTS and progress.event_seconds < patience:
             return PublishDecision(None, "TooLittleLearned")
         return PublishDecision("base", "FirstVersion")
-    is_due = now >= last.taken_at + settings.publish_interval_seconds
-    if not is_due and not progress.is_draining:
+    reason = _reason_to_publish(progress, last, now, settings)
+    if reason is None:
         return PublishDecision(None, "TooSoon")
-    reason = "IntervalPassed" if is_due else "Draining"
     if last.chain_length + 1 >= settings.base_every or last.chain_share > settings.base_share:
         return PublishDecision("base", reason)
     return PublishDecision("delta", reason)
+
+
+def _reason_to_publish(
+    progress: TrainingProgress, last: LastVersion, now: float, settings: TrainerSettings
+) -> str | None:
+    if now >= last.taken_at + settings.publish_interval_seconds:
+        return "IntervalPassed"
+    if settings.publish_events and progress.events >= last.events + settings.publish_events:
+        return "EventsLearned"
+    return "Draining" if progress.is_draining else None
 
 
 def retry_delay(failures: int) -> float:

@@ -7,7 +7,7 @@ a name, under which events and requests carry its value in their `context`, and 
 
 from typing import Annotated, Final
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, PlainSerializer
 
 from millstream_api.resources import Part, rule, rules
 
@@ -17,6 +17,7 @@ MOST_BOUNDARIES: Final = 256
 MOST_PARTS: Final = 4  # of one cross
 LONGEST_NAME: Final = 63
 LONGEST_TEXT: Final = 256  # characters of a value
+FEATURE_DIM: Final = 8
 
 FeatureName = Annotated[
     str, Field(min_length=1, max_length=LONGEST_NAME, pattern="^[A-Za-z][A-Za-z0-9_]*$")
@@ -186,6 +187,10 @@ class FeatureSpec(Part):
     cross: CrossFeature | None = None
     """Several features together."""
 
+
+# As a person writes it, and nothing that is not said: a kind or a field that is added later does
+# not change the documents, and so the fingerprints, of those that do without it.
+Feature = Annotated[FeatureSpec, PlainSerializer(FeatureSpec.document)]
 
 FEATURE_RULES: Final = rules(
     rule(

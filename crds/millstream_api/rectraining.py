@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from millstream_api.conditions import Condition
+from millstream_api.features import FEATURE_DIM, Features
 from millstream_api.resources import (
     GivenTime,
     Image,
@@ -66,6 +67,12 @@ class ModelSpec(Part):
 
     history_length: Annotated[int, Field(ge=1, le=1000)] = 50
     """Items of a user's past that the model sees."""
+
+    features: Features = ()
+    """What the model sees of the context of an event or a request."""
+
+    feature_dim: Annotated[int, Field(ge=4, le=64, multiple_of=4)] = FEATURE_DIM
+    """Numbers in the embedding of a feature; a multiple of 4."""
 
     seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
     """Seed of everything random at the beginning."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from millstream_api.features import FEATURE_DIM, Feature
 from millstream_api.tables import TablesSpec
 from millstream_api.wire import Wire
 
@@ -49,6 +50,8 @@ class TrainerSettings(Wire):
     movielens: MovielensSource | None = None
     embedding_dim: int = 64
     history_length: int = 50
+    features: tuple[Feature, ...] = Field(default=(), exclude_if=lambda listed: not listed)
+    feature_dim: int = Field(default=FEATURE_DIM, exclude_if=lambda dim: dim == FEATURE_DIM)
     tables: TablesSpec = TablesSpec()
     batch_size: int = 256
     sparse_learning_rate: float = 0.05

@@ -6,21 +6,17 @@ that would turn ids into other keys than the trainer did refuses the version ins
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import xxhash
-from pydantic import Field, PlainSerializer
+from pydantic import Field
 
-from millstream_api.features import FeatureSpec
+from millstream_api.features import Feature
 from millstream_api.wire import Wire
 
 PAD: Final = -(2**63)  # no id: fills histories that are shorter than their row
 _LAST: Final = 2**63 - 1
-
-# As a person writes it, and nothing that is not said: a kind or a field that is added later does
-# not change the documents, and so the fingerprints, of those that do without it.
-Feature = Annotated[FeatureSpec, PlainSerializer(FeatureSpec.document)]
 
 
 class Transform(Wire):

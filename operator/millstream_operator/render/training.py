@@ -65,6 +65,8 @@ def trainer_settings(parent: Parent, spec: RecTrainingSpec, created: float) -> T
         ),
         embedding_dim=spec.model.embedding_dim,
         history_length=spec.model.history_length,
+        features=spec.model.features,
+        feature_dim=spec.model.feature_dim,
         tables=spec.tables,
         batch_size=spec.batch_size,
         sparse_learning_rate=spec.optimizer.sparse_learning_rate,

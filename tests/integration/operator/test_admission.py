@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from tests.builders.features import DOCUMENTS
 from tests.builders.kube import Refused, eventually
 from tests.builders.resources import serving_document, training_document
 
@@ -28,6 +29,18 @@ def store(**fields: Any) -> dict[str, Any]:
 
 def delta(**fields: Any) -> dict[str, Any]:
     return {"rollout": {"delta": fields}}
+
+
+def features(*listed: dict[str, Any]) -> dict[str, Any]:
+    return {"model": {"features": list(listed)}}
+
+
+DEVICE = {"name": "device", "vocabulary": {"values": ["phone", "web"]}}
+PRICE = {"name": "price", "normalise": {"mean": 20, "std": 5}}
+
+
+def cross(*parts: str) -> dict[str, Any]:
+    return {"name": "both", "cross": {"of": list(parts), "buckets": 100}}
 
 
 TRAINING: dict[str, tuple[dict[str, Any], str]] = {
@@ -57,6 +70,74 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     "a model name with a slash": (
         {"model": {"name": "a/b"}},
         "a model's name consists of letters, digits, dots, underscores and dashes",
+    ),
+    "two features of one name": (
+        features(DEVICE, PRICE | {"name": "device"}),
+        "two features have the same name: give each its own",
+    ),
+    "a feature without a kind": (
+        features({"name": "device"}),
+        "name exactly one kind, for example hash: {buckets: 1000}",
+    ),
+    "a feature of two kinds": (features(DEVICE | PRICE), "name exactly one kind"),
+    "a feature with a dash": (features(PRICE | {"name": "list-price"}), "should match"),
+    "a vocabulary of nothing": (
+        features({"name": "device", "vocabulary": {"values": []}}),
+        "list at least one value, or use hash",
+    ),
+    "a word twice": (
+        features({"name": "device", "vocabulary": {"values": ["web", "web"]}}),
+        'Duplicate value: "web"',
+    ),
+    "a missing value that is not listed": (
+        features({"name": "device", "vocabulary": {"values": ["web"], "missing": "phone"}}),
+        "missing is one of the values: add it to values",
+    ),
+    "no boundaries": (
+        features({"name": "hour", "bucket": {"boundaries": []}}),
+        "list at least one boundary",
+    ),
+    "boundaries that fall": (
+        features({"name": "hour", "bucket": {"boundaries": [12, 6.5]}}),
+        "boundaries rise: write the smallest first",
+    ),
+    "a boundary twice": (
+        features({"name": "hour", "bucket": {"boundaries": [6, 6]}}),
+        "Duplicate value",
+    ),
+    "half a scale": (
+        features({"name": "price", "normalise": {"mean": 20}}),
+        "write either mean and std or min and max",
+    ),
+    "two scales": (
+        features({"name": "price", "normalise": {"mean": 20, "std": 5, "min": 0, "max": 1}}),
+        "write either mean and std or min and max",
+    ),
+    "a std of nought": (
+        features({"name": "price", "normalise": {"mean": 20, "std": 0}}),
+        "std is above 0",
+    ),
+    "a scale without extent": (
+        features({"name": "price", "normalise": {"min": 5, "max": 5}}),
+        "min is below max",
+    ),
+    "a cross of one": (features(DEVICE, cross("device")), "at least 2 items"),
+    "a cross of what is not there": (
+        features(DEVICE, cross("device", "hour")),
+        "a cross names a feature that is not there",
+    ),
+    "a cross of a number": (
+        features(DEVICE, PRICE, cross("device", "price")),
+        "instead of normalise, use bucket",
+    ),
+    "a cross of a cross": (
+        features(
+            DEVICE,
+            DEVICE | {"name": "screen"},
+            cross("device", "screen"),
+            cross("device", "both") | {"name": "more"},
+        ),
+        "instead of a cross, name its parts",
     ),
     "no source": ({"source": {}}, "name exactly one source, for example source: {synthetic: {}}"),
     "two sources": (
@@ -211,6 +292,7 @@ VALID: dict[str, Body] = {
     "the least of a training": training_document(),
     "the least of a serving": serving_document(),
     "a maximum that is not used yet": training_document(elasticPolicy={"maxReplicas": 8}),
+    "features of every kind": training_document(model={"features": DOCUMENTS}),
     "a start at a time of a zone": training_document(
         source={"movielens": {"startTime": "2026-01-02T03:04:05.5+02:00"}}
     ),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from millstream_api import crd
 from millstream_api.recserving import RecServingSpec
 from millstream_api.rectraining import RecTrainingSpec
+from millstream_core.features import ContextFeatures
 from millstream_operator.decide.training import wanted_workers
 from millstream_operator.render.metadata import Parent
 from millstream_operator.render.serving import render_serving
@@ -123,6 +124,7 @@ def test_trainings(kube: Kube, data: st.DataObject):
     parent = Parent("RecTraining", "ns", "shop", "u")
     workers = wanted_workers(spec)
     assert workers in {0, 1}
+    ContextFeatures(spec.model.features)  # what no rule forbids makes sense
     assert render_training(parent, spec, created=1.0, image="i", workers=workers)
 
 

@@ -13,6 +13,7 @@ from millstream_operator.render.maintenance import render_maintenance
 from millstream_operator.render.metadata import Parent, selector_labels
 from millstream_operator.render.serving import render_release, render_serving
 from millstream_operator.render.training import render_training
+from tests.builders.features import DOCUMENTS, make_features
 from tests.builders.resources import make_ref, make_serving_spec, make_training_spec
 
 SERVING = Parent("RecServing", "ns", "shop", "uid-1")
@@ -67,6 +68,19 @@ def test_children_of_both_kinds_have_different_names():
     of_serving = {(body["kind"], body["metadata"]["name"]) for body in serving()}
     of_training = {(body["kind"], body["metadata"]["name"]) for body in training()}
     assert not of_serving & of_training
+
+
+def test_features_reach_the_workers():
+    found = TrainerSettings.parse(
+        settings(training(model={"features": DOCUMENTS, "featureDim": 16}))
+    )
+    assert found.features == make_features()
+    assert found.feature_dim == 16
+
+
+def test_without_features_the_settings_say_nothing_of_them():
+    """Else every trainer would restart when the operator is updated."""
+    assert "feature" not in settings(training())
 
 
 @pytest.mark.parametrize("bodies", [serving(), training()], ids=["serving", "training"])

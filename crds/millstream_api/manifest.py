@@ -95,6 +95,19 @@ class Table(Wire):
     shards: tuple[Shard, ...]
 
 
+class ContextInputs(Wire):
+    """What the head reads of the context of a request: rows of the table `context`, and floats."""
+
+    rows: int = Field(default=0, ge=0, le=64)  # features that read a row
+    dim: int = Field(default=0, ge=0, le=1 << 12)  # values in one
+    floats: int = Field(default=0, ge=0, le=128)
+
+    @property
+    def width(self) -> int:
+        """Inputs of the head."""
+        return self.rows * self.dim + self.floats
+
+
 class Architecture(Wire):
     """The dense model: what a server needs to run its kernels."""
 
@@ -103,6 +116,10 @@ class Architecture(Wire):
     attention: tuple[Width, ...]  # widths of the hidden layers of the attention MLP
     head: tuple[Width, ...]  # widths of the hidden layers of the output MLP
     history_length: Width
+    # Left out by models without features, whose manifests keep their bytes.
+    context: ContextInputs = Field(
+        default=ContextInputs(), exclude_if=lambda context: context.width == 0
+    )
 
 
 class Watermark(Wire):

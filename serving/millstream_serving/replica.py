@@ -61,6 +61,7 @@ class Ranking:
     batch: int | None
     ids: list[Id]  # best first
     scores: list[float]
+    ignored: tuple[str, ...]  # values in the context that the version has no feature for
 
 
 class Replica:
@@ -255,4 +256,4 @@ class Replica:
 
 
 def _ranking(outcome: Outcome, scores: NDArray[np.float64], batch: int | None) -> Ranking:
-    return Ranking(outcome.version.version, batch, outcome.ids, scores.tolist())
+    return Ranking(outcome.version.version, batch, outcome.ids, scores.tolist(), outcome.ignored)

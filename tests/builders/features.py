@@ -8,6 +8,8 @@ from typing import Any, Final
 from hypothesis import strategies as st
 
 from millstream_api.features import FeatureSpec
+from millstream_api.manifest import ContextInputs
+from millstream_core.features import ContextFeatures
 
 # One of each kind and of each way to be missing.
 DOCUMENTS: Final[list[dict[str, Any]]] = [
@@ -26,6 +28,12 @@ DOCUMENTS: Final[list[dict[str, Any]]] = [
 def make_features(*documents: dict[str, Any]) -> tuple[FeatureSpec, ...]:
     """These features; without any, one of each kind."""
     return tuple(FeatureSpec.model_validate(each) for each in documents or DOCUMENTS)
+
+
+def context_inputs(features: tuple[FeatureSpec, ...], dim: int = 4) -> ContextInputs:
+    """What a network reads of these features."""
+    compiled = ContextFeatures(features)
+    return ContextInputs(rows=compiled.rows, dim=dim, floats=compiled.floats)
 
 
 NAMES: Final = [each["name"] for each in DOCUMENTS]

@@ -40,6 +40,7 @@ from millstream_serving.engine.scoring import score, scratch_for
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from millstream_api.features import FeatureSpec
     from millstream_core.store import ObjectStore
     from millstream_serving.engine.networks import Weights
     from millstream_serving.engine.scoring import Scratch
@@ -109,6 +110,7 @@ class Publisher:
     history_length: int | None = None  # in the transform; None: as the architecture has it
     served: Dtype = "float32"  # form of the rows of users and items
     default: DefaultRow = field(default_factory=DefaultRow)  # of the same
+    features: tuple[FeatureSpec, ...] = ()  # in the transform; see the architecture's context
     tables: dict[str, Table] = field(
         default_factory=lambda: {"user": {}, "item": {}, "history": {}}
     )
@@ -116,6 +118,11 @@ class Publisher:
         default_factory=lambda: dict.fromkeys(("user", "item", "history"), EMPTY_STATE)
     )
     latest: Manifest | None = None
+
+    def __post_init__(self) -> None:
+        if self.architecture.context.rows:
+            self.tables.setdefault("context", {})
+            self.digests.setdefault("context", EMPTY_STATE)
 
     @property
     def store(self) -> ModelStore:
@@ -173,7 +180,8 @@ class Publisher:
         }
         parent = None if self.latest is None else self.latest.ref()
         transform = Transform(
-            history_length=self.history_length or self.architecture.history_length
+            history_length=self.history_length or self.architecture.history_length,
+            features=self.features,
         )
         chain = (
             Chain(base_version=version, length=0, bytes=0)
@@ -231,7 +239,8 @@ class Publisher:
         if name == "history":
             width = self.architecture.history_length
             return "items", ColumnSpec(dtype="int64", width=width, serve="int64")
-        width = self.architecture.embedding_dim
+        shape = self.architecture
+        width = shape.context.dim if name == "context" else shape.embedding_dim
         return "rows", ColumnSpec(dtype="float32", width=width, serve=self.served)
 
     def _arrays(self, name: str, rows: Table) -> Rows:

@@ -3,7 +3,8 @@
 The first attention layer sees concat(q, k, q − k, q ∘ k). With its weights cut into the same four
 parts it equals (W1 + W3) q + (W2 − W3) k + W4 (q ∘ k): one product per candidate, one per history
 item and only one per pair, a quarter of the work. The head's first layer is cut alike, so the
-user's part is computed once per request. Widths are padded with zeros to whole tiles.
+user's part is computed once per request; so is that of the context, of models that read one
+(`contexts`). Widths are padded with zeros to whole tiles.
 """
 
 from __future__ import annotations
@@ -72,7 +73,7 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     width = architecture.embedding_dim
     layers = {
         "attention": (4 * width, *architecture.attention, 1),
-        "head": (3 * width, *architecture.head, 1),
+        "head": (3 * width + architecture.context.width, *architecture.head, 1),
     }
     shapes: dict[str, tuple[int, ...]] = {}
     for part, sizes in layers.items():
@@ -99,7 +100,10 @@ def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> We
             described = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
             raise MisshapenWeights(f"{name} must be float32{list(shape)} and is {described}")
     w1, w2, w3, w4 = np.split(dense["attention.0.weight"], 4, axis=1)
-    user, item, interest = np.split(dense["head.0.weight"], 3, axis=1)
+    width = architecture.embedding_dim
+    user, item, interest, _ = np.split(
+        dense["head.0.weight"], [width, 2 * width, 3 * width], axis=1
+    )
     return Weights(
         query=_matrix(w1 + w3),
         key=_matrix(w2 - w3),
@@ -118,6 +122,11 @@ def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> We
         head_out=_vector(dense["head.2.weight"][0]),
         head_out_bias=dense["head.2.bias"][0],
     )
+
+
+def prepare_context(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> Matrix:
+    """The context's part of the head's first layer, [inputs, H1]; after `prepare`."""
+    return _matrix(dense["head.0.weight"][:, 3 * architecture.embedding_dim :])
 
 
 def _padded(width: int) -> int:

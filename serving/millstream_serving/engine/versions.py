@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from millstream_core.features import PAD
+from millstream_core.features import EMPTY, PAD
+from millstream_serving.engine.contexts import in_context
 from millstream_serving.engine.scoring import Scratch, score, scratch_for
 
 if TYPE_CHECKING:
     from millstream_api.manifest import Manifest, VersionRef
+    from millstream_core.features import Context, ContextFeatures
     from millstream_core.tables.versioned import TableVersion
-    from millstream_serving.engine.networks import Weights
+    from millstream_serving.engine.networks import Matrix, Weights
     from millstream_serving.engine.rows import StoredRows
 
 Keys = NDArray[np.int64]
@@ -47,13 +49,20 @@ class ModelVersion:
     ref: VersionRef
     manifest: Manifest
     weights: Weights
+    features: ContextFeatures  # what it reads of a context
+    context_part: Matrix  # of the head's first layer, [inputs of a context, H1]
     tables: dict[str, TableVersion]
     rows: dict[str, StoredRows]  # of the tables of embeddings, as the kernel reads them
     popular: Keys  # [<= 200], most clicked lately, best first
     newest: Keys  # [<= 50], newest items
 
     def logits(
-        self, user: int | None, items: Keys, history: Keys, pad: ScratchPad
+        self,
+        user: int | None,
+        items: Keys,
+        history: Keys,
+        pad: ScratchPad,
+        context: Context = EMPTY,
     ) -> NDArray[np.float32]:
         """Score candidates for a user.
 
@@ -62,6 +71,7 @@ class ModelVersion:
             items: int64[N], keys of the candidates.
             history: int64[any], keys of clicked items, oldest first; the last L are used.
             pad: of the calling thread.
+            context: of the request; what the version has no feature for is not looked at.
 
         Returns:
             float32[N]; sigmoid makes probabilities of them.
@@ -69,10 +79,15 @@ class ModelVersion:
         length = self.manifest.architecture.history_length
         seen = history[-length:]
         users, rows = self.tables["user"], self.tables["item"]
+        weights = self.weights
+        if len(self.context_part):
+            weights = in_context(
+                weights, self.context_part, self.features, self.tables, self.rows, context
+            )
         asking = np.array([PAD if user is None else user], np.int64)
         logits = np.empty(len(items), np.float32)
         score(
-            self.weights,
+            weights,
             self.rows["user"],
             asking,
             users.slots(asking),

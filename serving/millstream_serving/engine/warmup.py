@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millstream_api.manifest import Architecture, Column, DefaultRow
+from millstream_api.features import FeatureSpec, HashFeature, NormaliseFeature
+from millstream_api.manifest import Architecture, Column, ContextInputs, DefaultRow
+from millstream_core.features import EMPTY, ContextFeatures
 from millstream_core.tables.versioned import VersionedTable
-from millstream_serving.engine.networks import prepare, shapes_of
+from millstream_serving.engine.contexts import CONTEXT, in_context
+from millstream_serving.engine.networks import prepare, prepare_context, shapes_of
 from millstream_serving.engine.rows import rows_of
 from millstream_serving.engine.scoring import score, scratch_for
 
@@ -21,7 +24,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _SMALLEST = Architecture(
-    name="DIN", embedding_dim=4, attention=(16, 16), head=(16, 16), history_length=2
+    name="DIN",
+    embedding_dim=4,
+    attention=(16, 16),
+    head=(16, 16),
+    history_length=2,
+    context=ContextInputs(rows=1, dim=4, floats=2),
+)
+_FEATURES = (
+    FeatureSpec(name="text", hash=HashFeature(buckets=2)),
+    FeatureSpec(name="number", normalise=NormaliseFeature(min=0, max=1)),
 )
 
 
@@ -35,9 +47,17 @@ def warm_up() -> None:
     table.collect()
 
     dense = {name: np.zeros(shape, np.float32) for name, shape in shapes_of(_SMALLEST).items()}
-    weights = prepare(_SMALLEST, dense)
+    part = prepare_context(_SMALLEST, dense)
     logits = np.empty(3, np.float32)
     stored = rows_of(delta, DefaultRow())
+    weights = in_context(
+        prepare(_SMALLEST, dense),
+        part,
+        ContextFeatures(_FEATURES),
+        {CONTEXT: delta},
+        {CONTEXT: stored},
+        EMPTY,
+    )
     user, items, history = np.array([0], np.int64), np.arange(3), np.arange(2)
     score(
         weights,

@@ -179,7 +179,11 @@ def _answer(ranking: Ranking) -> Reply:
         {"id": each, "score": score}
         for each, score in zip(ranking.ids, ranking.scores, strict=True)
     ]
-    body = {"version": ranking.version, "batch": ranking.batch, "items": items}
+    body: dict[str, Any] = {"version": ranking.version, "batch": ranking.batch, "items": items}
+    if ranking.ignored:
+        # No error: who sends a value before a model reads it, or after a rollback to a model that
+        # does not, is right to. But who has mistyped a name must see it at the first try.
+        body["ignored"] = ranking.ignored
     return Reply(200, orjson.dumps(body), _who(ranking.version, ranking.batch))
 
 

@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl
 
 import orjson
 
+from millstream_core.features import BadContext, Context, read_context
 from millstream_serving.ranking.answers import Id, Query
 
 LARGEST_BODY: Final = 256 * 1024  # bytes
@@ -19,7 +20,7 @@ LONGEST_HISTORY: Final = 500
 LARGEST_K: Final = 1000
 DEFAULT_K: Final = 10
 
-_RANK_FIELDS: Final = frozenset({"user_id", "items", "history", "k"})
+_RANK_FIELDS: Final = frozenset({"user_id", "items", "history", "context", "k"})
 
 
 class BadRequest(Exception):  # noqa: N818 - named for what is the case
@@ -33,10 +34,7 @@ class BadRequest(Exception):  # noqa: N818 - named for what is the case
 
 def read_rank(body: bytes) -> Query:
     """The query in the body of POST /v1/rank; raises BadRequest."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest("MalformedJson", f"the body is not JSON: {error}") from error
+    document = _json(body, "the body")
     if not isinstance(document, dict):
         raise BadRequest("WrongType", 'the body must be an object such as {"items": [1, 2]}')
     unknown = sorted(document.keys() - _RANK_FIELDS)
@@ -57,6 +55,7 @@ def read_rank(body: bytes) -> Query:
         items=items,
         history=None if history is None else _ids(history, "history", LONGEST_HISTORY),
         k=_k(document.get("k", len(items))),
+        context=_context(document.get("context")),
     )
 
 
@@ -74,15 +73,34 @@ def read_recommend(user_id: str, query_string: str) -> Query:
     except ValueError as error:
         raise BadRequest("MalformedUrl", f"the URL cannot be read: {error}") from error
     parameters = dict(given)
-    unknown = sorted(parameters.keys() - {"k"})
+    unknown = sorted(parameters.keys() - {"context", "k"})
     if unknown:
         raise BadRequest(
-            "UnknownField", f"unknown parameter {unknown[0][:64]!r}: the only one is k"
+            "UnknownField", f"unknown parameter {unknown[0][:64]!r}: there are context and k"
         )
     text = parameters.get("k", str(DEFAULT_K))
     if not (text.isascii() and text.isdigit() and len(text) < 8):
         raise BadRequest("WrongType", f"k must be a whole number from 1 to {LARGEST_K}")
-    return Query(user_id=_id(user_id, "user_id"), items=None, k=_k(int(text)))
+    return Query(
+        user_id=_id(user_id, "user_id"),
+        items=None,
+        k=_k(int(text)),
+        context=_context(_json(parameters.get("context", "null"), "context")),
+    )
+
+
+def _json(text: str | bytes, what: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError as error:
+        raise BadRequest("MalformedJson", f"{what} is not JSON: {error}") from error
+
+
+def _context(given: object) -> Context:
+    try:
+        return read_context(given)
+    except BadContext as error:
+        raise BadRequest("BadContext", str(error)) from error
 
 
 def _id(value: Any, name: str) -> Id:

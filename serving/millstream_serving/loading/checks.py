@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-from pydantic import ValidationError
 
 from millstream_api.manifest import Column, Manifest, Table, VersionRef
-from millstream_core.features import Transform
+from millstream_core.features import ContextFeatures, Transform
 from millstream_core.tables.encoding import finite_rows
+from millstream_serving.engine.contexts import CONTEXT
 from millstream_serving.engine.networks import UnknownArchitecture, shapes_of
 
 if TYPE_CHECKING:
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from millstream_api.manifest import Architecture
     from millstream_core.checkpoint import TableRows
     from millstream_core.tables.versioned import TableVersion
 
 CANDIDATES: Final = ("candidates.popular", "candidates.new")
 MOST_CANDIDATES: Final = 10_000  # all of them may be scored in one request
-EMBEDDINGS: Final = ("user", "item")  # the tables whose rows a network reads
 READABLE: Final = ("float32", "float16", "int8rows")  # the forms its kernel decodes
 
 
@@ -65,6 +65,13 @@ def serve_columns(manifest: Manifest) -> dict[str, dict[str, Column]]:
         name: {column: spec for column, spec in table.columns.items() if spec.group == "serve"}
         for name, table in manifest.tables.items()
     }
+
+
+def embeddings(architecture: Architecture) -> dict[str, int]:
+    """The tables whose rows a network reads, and how many values are in a row."""
+    width, context = architecture.embedding_dim, architecture.context
+    tables = {"user": width, "item": width}
+    return tables | {CONTEXT: context.dim} if context.rows else tables
 
 
 def _is_not_itself(step: Step) -> Finding | None:
@@ -116,12 +123,21 @@ def _transform_is_unknown(step: Step) -> Finding | None:
         return None
     try:
         transform = Transform.parse(step.transform)
-    except ValidationError as error:
+        features = ContextFeatures(transform.features)
+    except ValueError as error:  # pydantic's, too
         return Finding("TransformMismatch", f"this server cannot do its transform: {error}")
-    ours = Transform(history_length=step.manifest.architecture.history_length)
+    architecture = step.manifest.architecture
+    ours = Transform(history_length=architecture.history_length, features=transform.features)
     if transform != ours:
         return Finding(
             "TransformMismatch", f"its transform is {transform!r}, this server does {ours!r}"
+        )
+    context = architecture.context
+    if (features.rows, features.floats) != (context.rows, context.floats):
+        return Finding(
+            "TransformMismatch",
+            f"its transform gives {features.rows} rows and {features.floats} floats of a context, "
+            f"its architecture reads {context.rows} and {context.floats}",
         )
     return None
 
@@ -131,10 +147,10 @@ def _columns_differ(step: Step) -> Finding | None:
     found = serve_columns(step.manifest)
     history = Column(dtype="int64", width=shape.history_length, group="serve")
     expected = {"history": {"items": history}}
-    for name in EMBEDDINGS:
+    for name, width in embeddings(shape).items():
         rows = found.get(name, {}).get("rows")
         dtype = rows.dtype if rows is not None and rows.dtype in READABLE else "float32"
-        column = Column(dtype=dtype, width=shape.embedding_dim, group="serve")
+        column = Column(dtype=dtype, width=width, group="serve")
         expected[name] = {"rows": column}
     if found == expected:
         return None

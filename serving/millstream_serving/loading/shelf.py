@@ -18,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millstream_core.checkpoint import find_way, leg_tables, read_ahead, read_dense, read_table
+from millstream_core.features import ContextFeatures, Transform
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
-from millstream_serving.engine.networks import MisshapenWeights, prepare
+from millstream_serving.engine.networks import MisshapenWeights, prepare, prepare_context
 from millstream_serving.engine.rows import rows_of
 from millstream_serving.engine.versions import ModelVersion
 from millstream_serving.loading.checks import (
-    EMBEDDINGS,
     Refused,
     Step,
+    embeddings,
     refuse_dense,
     refuse_misfit,
     refuse_rows,
@@ -51,6 +52,7 @@ log = logging.getLogger(__name__)
 class _Files:
     """What a version brings, verified and checked."""
 
+    features: ContextFeatures | None  # None: those of the version below
     dense: dict[str, NDArray[Any]]
     tables: dict[str, TableRows]
 
@@ -167,12 +169,13 @@ class Shelf:
         """Fetch and check what a leg brings; none of it is applied."""
         manifest, wanted = leg.manifest, leg_tables(self._store, leg)
         is_known = parent is not None and parent.transform == manifest.transform
+        transform = None if is_known else self._store.transform(manifest.transform)
         refuse_misfit(
             Step(
                 ref=leg.target,
                 manifest=manifest,
                 parent=parent,
-                transform=None if is_known else self._store.transform(manifest.transform),
+                transform=transform,
                 tables=wanted,
             )
         )
@@ -184,7 +187,10 @@ class Shelf:
         }
         for name, rows in tables.items():
             refuse_rows(manifest, name, rows)
-        return _Files(dense, tables)
+        features = None
+        if transform is not None:
+            features = ContextFeatures(Transform.parse(transform).features)
+        return _Files(features, dense, tables)
 
     def _applied(self, leg: Leg, files: _Files, below: ModelVersion | None) -> ModelVersion:
         ref, manifest, is_whole = leg.target, leg.manifest, leg.since is None
@@ -198,13 +204,20 @@ class Shelf:
             name: _loaded(manifest, name, storage[name], rows, sharing, is_whole=is_whole)
             for name, rows in files.tables.items()
         }
+        features = files.features
+        if features is None:
+            assert below is not None
+            features = below.features
         version = ModelVersion(
             ref=ref,
             manifest=manifest,
             weights=weights,
+            features=features,
+            context_part=prepare_context(manifest.architecture, files.dense),
             tables=tables,
             rows={
-                name: rows_of(tables[name], manifest.tables[name].default) for name in EMBEDDINGS
+                name: rows_of(tables[name], manifest.tables[name].default)
+                for name in embeddings(manifest.architecture)
             },
             popular=files.dense["candidates.popular"],
             newest=files.dense["candidates.new"],

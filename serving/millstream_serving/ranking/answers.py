@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.manifest import VersionRef
+    from millstream_core.features import Context
     from millstream_serving.engine.versions import ModelVersion, ScratchPad
     from millstream_serving.features.store import FeatureStore
 
@@ -33,6 +34,7 @@ class Query:
     items: tuple[Id, ...] | None  # None: the version proposes
     history: tuple[Id, ...] | None = None  # None: what the feature store knows
     k: int | None = None  # None: all of them
+    context: Context = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class Asked:
     user: int | None
     items: NDArray[np.int64]
     history: NDArray[np.int64]
+    # As it came: each version makes of it what its own features say.
+    context: Context = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ class Outcome:
     scores: NDArray[np.float64] | None  # of `ids`; None: no finite answer could be given
     nonfinite: tuple[tuple[VersionRef, int], ...]  # versions that failed, and how many scores
     asked: Asked
+    ignored: tuple[str, ...] = ()  # values in the context that the version has no feature for
 
 
 def answer(
@@ -77,7 +82,7 @@ def answer(
     nonfinite: list[tuple[VersionRef, int]] = []
     for version in versions:
         asked, ids = _look_up(query, version, features, popular)
-        logits = version.logits(asked.user, asked.items, asked.history, pad)
+        logits = version.logits(asked.user, asked.items, asked.history, pad, query.context)
         bad = len(logits) - int(np.count_nonzero(np.isfinite(logits)))
         if bad:
             nonfinite.append((version.ref, bad))
@@ -89,6 +94,7 @@ def answer(
             scores=sigmoid(logits[best]),
             nonfinite=tuple(nonfinite),
             asked=asked,
+            ignored=tuple(sorted(query.context.keys() - version.features.names)),
         )
     return Outcome(versions[-1].ref, [], None, tuple(nonfinite), asked)
 
@@ -110,9 +116,9 @@ def _look_up(
     else:
         history = np.empty(0, np.int64)
     if query.items is not None:
-        return Asked(user, keys_of(query.items), history), query.items
+        return Asked(user, keys_of(query.items), history, query.context), query.items
     items = proposals(version, history, popular)
-    return Asked(user, items, history), items.tolist()
+    return Asked(user, items, history, query.context), items.tolist()
 
 
 def keys_of(ids: Sequence[Id]) -> NDArray[np.int64]:

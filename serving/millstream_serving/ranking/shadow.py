@@ -44,8 +44,8 @@ def compare(
     theirs: list[NDArray[np.float64]] = []
     scores = nonfinite = 0
     for query in queries:
-        new = candidate.logits(query.user, query.items, query.history, pad)
-        old = stable.logits(query.user, query.items, query.history, pad)
+        new = candidate.logits(query.user, query.items, query.history, pad, query.context)
+        old = stable.logits(query.user, query.items, query.history, pad, query.context)
         is_usable = np.isfinite(new)
         scores += len(new)
         nonfinite += len(new) - int(np.count_nonzero(is_usable))

@@ -10,15 +10,20 @@ from millstream_serving.ranking.answers import Query
 
 
 def test_a_full_query_is_read_as_it_was_sent():
-    body = orjson.dumps({"user_id": "u1", "items": [1, "b"], "history": [3], "k": 1})
-    assert read_rank(body) == Query(user_id="u1", items=(1, "b"), history=(3,), k=1)
+    context = {"device": "web", "hour": 7, "price": 0.5}
+    body = {"user_id": "u1", "items": [1, "b"], "history": [3], "k": 1, "context": context}
+    assert read_rank(orjson.dumps(body)) == Query(
+        user_id="u1", items=(1, "b"), history=(3,), k=1, context=context
+    )
 
 
 @pytest.mark.parametrize(
     "document",
     [
         pytest.param({"items": [1, 2]}, id="only the items"),
-        pytest.param({"items": [1, 2], "user_id": None, "history": None}, id="nulls"),
+        pytest.param(
+            {"items": [1, 2], "user_id": None, "history": None, "context": None}, id="nulls"
+        ),
     ],
 )
 def test_what_is_left_out_means_nobody_and_everything(document):
@@ -60,7 +65,34 @@ def test_an_empty_history_is_a_history():
         pytest.param(b'{"items":[1],"k":true}', "WrongType", "1 to 1000", id="k as true"),
         pytest.param(b'{"items":[1],"k":null}', "WrongType", "1 to 1000", id="k as null"),
         pytest.param(
-            b'{"items":[1],"usr_id":2}', "UnknownField", "history, items, k, user_id", id="a typo"
+            b'{"items":[1],"usr_id":2}',
+            "UnknownField",
+            "context, history, items, k, user_id",
+            id="a typo",
+        ),
+        pytest.param(
+            b'{"items":[1],"context":[]}', "BadContext", "an object", id="a list of values"
+        ),
+        pytest.param(
+            b'{"items":[1],"context":{"a":true}}', "BadContext", '"a"', id="true for a number"
+        ),
+        pytest.param(
+            b'{"items":[1],"context":{"a":{"b":1}}}', "BadContext", "or null", id="a deep context"
+        ),
+        pytest.param(
+            b'{"items":[1],"context":{"a":1e400}}', "MalformedJson", "infinity", id="1e400"
+        ),
+        pytest.param(
+            orjson.dumps({"items": [1], "context": {f"n{i}": i for i in range(65)}}),
+            "BadContext",
+            "at most 64",
+            id="65 values",
+        ),
+        pytest.param(
+            orjson.dumps({"items": [1], "context": {"a": "x" * 257}}),
+            "BadContext",
+            "at most 256",
+            id="a long text",
         ),
         pytest.param(
             orjson.dumps({"items": list(range(1001))}), "TooMany", "at most 1000", id="1001 items"
@@ -92,6 +124,12 @@ def test_a_name_without_end_is_not_repeated_back():
     [
         pytest.param("7", "", Query(user_id="7", items=None, k=10), id="k defaults to ten"),
         pytest.param("a/b", "k=3", Query(user_id="a/b", items=None, k=3), id="k as asked"),
+        pytest.param(
+            "7",
+            "context=%7B%22device%22%3A%22web%22%7D",
+            Query(user_id="7", items=None, k=10, context={"device": "web"}),
+            id="a context as JSON",
+        ),
     ],
 )
 def test_a_recommendation_is_asked_for_by_path(user_id, query, wanted):
@@ -109,6 +147,8 @@ def test_a_recommendation_is_asked_for_by_path(user_id, query, wanted):
         pytest.param("7", f"k={'9' * 5000}", "WrongType", id="a number without end"),
         pytest.param("7", "n=5", "UnknownField", id="another parameter"),
         pytest.param("7", "k", "MalformedUrl", id="a parameter without a value"),
+        pytest.param("7", "context=web", "MalformedJson", id="a context that is no JSON"),
+        pytest.param("7", "context=7", "BadContext", id="a context that is a number"),
         pytest.param("7", "k=%FF", "MalformedUrl", id="bytes that are no text"),
     ],
 )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest
     from millstream_api.reports import Progress
+    from millstream_core.features import Encoded
     from millstream_core.store import Listed, ObjectStore, Stored
     from millstream_trainer.loop import Clock, Trainer
     from millstream_trainer.publishing.background import Background
@@ -129,13 +130,18 @@ def make_record(**overrides: Any) -> dict[str, Any]:
 
 
 def make_batch(
-    users: Sequence[int], items: Sequence[int], labels: Sequence[int], time: float = START
+    users: Sequence[int],
+    items: Sequence[int],
+    labels: Sequence[int],
+    time: float = START,
+    context: Encoded | None = None,
 ) -> EventBatch:
     return EventBatch(
         np.array(users, np.int64),
         np.array(items, np.int64),
         np.array(labels, np.float32),
         np.full(len(users), time),
+        context=context,
     )
 
 

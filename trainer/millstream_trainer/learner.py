@@ -19,6 +19,7 @@ from torch.nn import functional
 
 from millstream_core.features import PAD
 from millstream_core.tables.usage import Moment, Uses
+from millstream_trainer.model import CONTEXT
 from millstream_trainer.models.din import Inputs
 from millstream_trainer.models.histories import read_and_extend
 from millstream_trainer.models.reading import read_rows
@@ -74,7 +75,8 @@ class Learner:
         histories = self._histories(batch, moment)
         users = self._gather("user", batch.user)
         items = self._gather("item", np.concatenate([batch.item, histories.ravel()]))
-        logits = self._model.network(self._inputs(batch, histories, users, items))
+        contexts = self._contexts(batch)
+        logits = self._model.network(self._inputs(batch, histories, users, items, contexts))
         scores: NDArray[np.float32] = logits.detach().cpu().numpy()
         if not np.isfinite(scores).all():
             raise Diverged(
@@ -90,6 +92,9 @@ class Learner:
         # Items are used by their own events and by those that see them in a history.
         times = np.concatenate([batch.time, np.repeat(batch.time, histories.shape[1])])
         new_items = self._update("item", items, times, moment)
+        if contexts is not None:
+            reads = len(contexts.index) // len(batch)
+            self._update(CONTEXT, contexts, np.repeat(batch.time, reads), moment)
         self._model.candidates.observe(batch, new_items)
         self._model.step = moment.step
         self._model.clock = moment.now
@@ -118,9 +123,17 @@ class Learner:
     def _gather(self, table: str, keys: NDArray[np.int64]) -> _Gathered:
         distinct = self._model.tables[table].distinct(keys)
         # Allocated by torch, whose alignment makes the same sums on every run.
-        leaf = torch.empty((len(distinct.keys), self._model.design.architecture.embedding_dim))
+        width = self._model.tables[table].columns["rows"].width
+        leaf = torch.empty((len(distinct.keys), width))
         read_rows(self._model.tables[table], self._defaults[table], distinct.keys, leaf.numpy())
         return _Gathered(distinct.keys, leaf.to(self._device).requires_grad_(), distinct.index)
+
+    def _contexts(self, batch: EventBatch) -> _Gathered | None:
+        """The rows that the batch reads of contexts; None for models that read none."""
+        if CONTEXT not in self._model.tables:
+            return None
+        assert batch.context is not None
+        return self._gather(CONTEXT, batch.context.keys.ravel())
 
     def _inputs(
         self,
@@ -128,10 +141,12 @@ class Learner:
         histories: NDArray[np.int64],
         users: _Gathered,
         items: _Gathered,
+        contexts: _Gathered | None,
     ) -> Inputs:
         def tensor(array: NDArray[Any]) -> torch.Tensor:
             return torch.from_numpy(array).to(self._device)
 
+        shape = (len(batch), -1)
         return Inputs(
             users=users.leaf,
             items=items.leaf,
@@ -139,6 +154,9 @@ class Learner:
             item_index=tensor(items.index[: len(batch)]),
             history_index=tensor(items.index[len(batch) :].reshape(histories.shape)),
             is_history=tensor(histories != PAD),
+            context_rows=None if contexts is None else contexts.leaf,
+            context_index=None if contexts is None else tensor(contexts.index.reshape(shape)),
+            context_floats=None if batch.context is None else tensor(batch.context.floats),
         )
 
     def _update(

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from millstream_api.manifest import Validation, Watermark
 from millstream_api.reports import Progress
+from millstream_core.features import ContextFeatures
 from millstream_trainer.learner import Learner
 from millstream_trainer.pace import Pace
 from millstream_trainer.sources.decoding import decode
@@ -77,6 +78,7 @@ class Trainer:
         self._worker = worker
         self._report_to = report
         self._phase: Literal["Starting", "Restoring", "Training", "Draining"] = "Starting"
+        self._features = ContextFeatures(settings.features)
         self._pace = Pace(clock.now())
         self._rejected: dict[str, int] = {}
         self._lag = 0.0
@@ -124,7 +126,7 @@ class Trainer:
         if not polled.records:
             return False
         began = perf_counter()
-        batch = decode(polled.records)
+        batch = decode(polled.records, self._features)
         self._count_rejected(batch.rejected)
         if len(batch):
             logits = self._learner.learn(batch)

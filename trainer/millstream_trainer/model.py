@@ -15,10 +15,10 @@ import numpy as np
 import orjson
 import torch
 
-from millstream_api.manifest import Architecture, DefaultRow, Dtype
-from millstream_api.tables import AdmissionSpec, TablesSpec
+from millstream_api.manifest import Architecture, ContextInputs, DefaultRow, Dtype
+from millstream_api.tables import AdmissionSpec, EvictionSpec, TablesSpec
 from millstream_core.checkpoint import stored_columns
-from millstream_core.features import PAD, Transform
+from millstream_core.features import PAD, ContextFeatures, Transform
 from millstream_core.tables.lifecycle import Lifecycle
 from millstream_core.tables.snapshots import ColumnSpec
 from millstream_core.tables.training import TrainingTable
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 ATTENTION: Final = (64, 32)
 HEAD: Final = (128, 64)
 _NO_RULES: Final = TablesSpec()
+CONTEXT: Final = "context"  # the table of models whose features read rows
 ROW_SPREAD: Final = 0.05  # new rows are drawn from (-ROW_SPREAD, ROW_SPREAD)
 
 
@@ -75,6 +76,10 @@ class Embeddings:
         }
 
 
+# Bounded by the features themselves, and small: neither rules nor other forms are worth a choice.
+_OF_CONTEXTS: Final = Embeddings("float32", DefaultRow())
+
+
 @dataclass(frozen=True)
 class Design:
     """What makes a model this model: change any of it and a new lineage begins."""
@@ -87,7 +92,12 @@ class Design:
 
     @classmethod
     def of(cls, settings: TrainerSettings) -> Design:
-        """The design that the settings ask for."""
+        """The design that the settings ask for.
+
+        Raises:
+            ValueError: the features make no sense.
+        """
+        features = ContextFeatures(settings.features)
         return cls(
             Architecture(
                 name="DIN",
@@ -95,8 +105,13 @@ class Design:
                 attention=ATTENTION,
                 head=HEAD,
                 history_length=settings.history_length,
+                context=ContextInputs(
+                    rows=features.rows,
+                    dim=settings.feature_dim if features.rows else 0,
+                    floats=features.floats,
+                ),
             ),
-            Transform(history_length=settings.history_length),
+            Transform(history_length=settings.history_length, features=settings.features),
             settings.seed,
             user=Embeddings.of(settings.tables.user, settings.seed),
             item=Embeddings.of(settings.tables.item, settings.seed),
@@ -108,15 +123,19 @@ class Design:
         history = ColumnSpec(
             dtype="int64", width=self.architecture.history_length, serve="int64", fill=PAD
         )
-        return {
+        tables = {
             "user": self.user.columns(width),
             "item": self.item.columns(width),
             "history": {"items": history, USAGE: USAGE_COLUMN},
         }
+        if self.architecture.context.rows:
+            tables[CONTEXT] = _OF_CONTEXTS.columns(self.architecture.context.dim)
+        return tables
 
     def defaults(self) -> dict[str, DefaultRow]:
         """What keys without a row read as, by table name."""
-        return {"user": self.user.default, "item": self.item.default, "history": DefaultRow()}
+        defaults = {"user": self.user.default, "item": self.item.default}
+        return {name: defaults.get(name, DefaultRow()) for name in self.tables()}
 
     def lineage(self) -> str:
         """12 hex digits that name all versions of this design: a hash of what they store."""
@@ -170,17 +189,19 @@ class LiveModel:
             for name, columns in design.tables().items()
         }
         user, item, history = rules.user, rules.item, rules.history
+        ways = {
+            "user": (user.admission, user.eviction),
+            "item": (item.admission, item.eviction),
+            "history": (AdmissionSpec(), history.eviction),
+            CONTEXT: (AdmissionSpec(), EvictionSpec()),
+        }
         return cls(
             design,
             tables,
             network,
             torch.optim.Adam(network.parameters(), lr=dense_learning_rate, fused=True),
             Candidates(),
-            {
-                "user": Lifecycle(tables["user"], user.admission, user.eviction),
-                "item": Lifecycle(tables["item"], item.admission, item.eviction),
-                "history": Lifecycle(tables["history"], AdmissionSpec(), history.eviction),
-            },
+            {name: Lifecycle(table, *ways[name]) for name, table in tables.items()},
         )
 
     def admission_memory(self) -> dict[str, Memory]:

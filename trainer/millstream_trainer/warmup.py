@@ -11,8 +11,10 @@ from typing import Final
 import numpy as np
 import torch
 
+from millstream_api.features import FeatureSpec
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
 from millstream_api.tables import TablesSpec
+from millstream_core.features import ContextFeatures
 from millstream_core.tables.lifecycle import SWEEP_STEPS
 from millstream_core.tables.snapshots import seal
 from millstream_trainer.learner import Learner
@@ -36,6 +38,10 @@ RULES: Final = TablesSpec.model_validate(
         },
     }
 )
+FEATURES: Final = (
+    FeatureSpec.model_validate({"name": "device", "hash": {"buckets": 2}}),
+    FeatureSpec.model_validate({"name": "hour", "normalise": {"min": 0, "max": 23}}),
+)
 
 
 def warm_up() -> None:
@@ -47,13 +53,15 @@ def warm_up() -> None:
         synthetic=source,
         embedding_dim=4,
         history_length=3,
+        features=FEATURES,
         tables=RULES,
     )
     model = LiveModel.fresh(Design.of(settings), 0.001, torch.device("cpu"), RULES)
     learner = Learner(model, sparse_learning_rate=0.05)
+    features = ContextFeatures(FEATURES)
     stream = SyntheticStream(source)
     for _ in range(2 * SWEEP_STEPS):
-        learner.learn(decode(stream.poll(limit=64, now=600.0).records))
+        learner.learn(decode(stream.poll(limit=64, now=600.0).records, features))
     for table in model.tables.values():
         rows = seal(table.snapshot(whole=True)).snapshot.rows
         # Rows of a version are read-only where they are read: kernels are compiled for that too.

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from millstream_core.features import PAD, key_of
+from millstream_core.features import PAD, ContextFeatures, key_of
 from millstream_trainer.sources.decoding import decode
+from tests.builders.features import make_features
 from tests.builders.trainer import START, make_record
 
 
@@ -102,3 +103,42 @@ def test_a_clean_batch_reads_the_same_as_record_by_record() -> None:
     fast, careful = decode(records), decode([*records, None])
     for column in ("user", "item", "label", "time"):
         np.testing.assert_array_equal(getattr(fast, column), getattr(careful, column))
+
+
+FEATURES = ContextFeatures(make_features())
+
+
+def test_contexts_become_what_the_features_make_of_them() -> None:
+    contexts: list[dict[str, Any]] = [{"device": "web", "price": 3}, {}]
+    records = [make_record(context=contexts[0]), make_record(), make_record(context=None)]
+    for batch in (decode(records, FEATURES), decode([*records, None], FEATURES)):
+        expected = FEATURES.encode([contexts[0], {}, {}])
+        assert batch.context is not None
+        np.testing.assert_array_equal(batch.context.keys, expected.keys)
+        np.testing.assert_array_equal(batch.context.floats, expected.floats)
+
+
+@pytest.mark.parametrize(
+    "context",
+    [
+        pytest.param([], id="a list"),
+        pytest.param("web", id="a text"),
+        pytest.param({"device": True}, id="a boolean"),
+        pytest.param({"device": ["web"]}, id="a value that is a list"),
+        pytest.param({"device": "x" * 257}, id="an endless value"),
+    ],
+)
+def test_a_malformed_context_is_counted_and_skipped(context: Any) -> None:
+    """A server refuses the same: what could never be asked for must not be learned."""
+    batch = decode([make_record(user_id=10), make_record(context=context)], FEATURES)
+    assert batch.rejected == {"BadContext": 1}
+    assert batch.user.tolist() == [10]
+
+
+def test_what_no_feature_reads_is_not_looked_at() -> None:
+    context = {f"n{number}": {"deep": True} for number in range(1000)} | {"device": "web"}
+    batch = decode([make_record(context=context)], FEATURES)
+    assert not batch.rejected
+    batch = decode([make_record(context="no object")])
+    assert not batch.rejected
+    assert batch.context is None

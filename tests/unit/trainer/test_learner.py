@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from millstream_api.tables import EmbeddingTableSpec, TablesSpec
-from millstream_core.features import PAD
+from millstream_core.features import PAD, ContextFeatures
 from millstream_core.tables import encoding
 from millstream_core.tables.lifecycle import SWEEP_STEPS
 from millstream_core.tables.snapshots import seal
@@ -19,6 +19,7 @@ from millstream_trainer.models.din import Inputs
 from millstream_trainer.models.reading import read_rows
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.synthetic import SyntheticStream
+from tests.builders.features import make_features
 from tests.builders.trainer import START, make_batch, make_settings
 
 CPU = torch.device("cpu")
@@ -66,6 +67,48 @@ def test_unknown_keys_are_scored_as_zeros_whatever_row_they_get() -> None:
     expected = logit_of(model, ZEROS, ZEROS, [])
     assert make_learner(model).learn(make_batch([1], [2], [1])) == pytest.approx([expected])
     assert rows(model, "user", 1).any()
+
+
+def test_rows_of_a_context_are_read_and_learned_from() -> None:
+    """The step of row-wise Adagrad, written out; what several events read adds up."""
+    features = make_features()
+    model = make_model(features=features, feature_dim=4)
+    contexts = ContextFeatures(features).encode([{"device": "web", "price": 3}, {"hour": 7}])
+    batch = make_batch([1, 2], [5, 6], [1, 0], context=contexts)
+    leaf = torch.zeros((2, 7, 4), requires_grad=True)
+    rest = torch.zeros((2, 24))  # of users, items and interests nothing is known yet
+    hidden = torch.cat([rest, leaf.flatten(1), torch.from_numpy(contexts.floats)], dim=1)
+    layers = list(model.network.head)
+    for layer in layers[:-1]:
+        hidden = torch.relu(layer(hidden))
+    expected = layers[-1](hidden).squeeze(1)
+    labels = torch.from_numpy(batch.label)
+    torch.nn.functional.binary_cross_entropy_with_logits(expected, labels).backward()
+    keys = np.unique(contexts.keys)
+    gradients = np.array(
+        [leaf.grad.numpy()[contexts.keys == key].sum(axis=0) for key in keys], np.float32
+    )
+    drawn = make_model(features=features, feature_dim=4).tables["context"]
+    drawn.admit(keys)
+    start = drawn.values("rows")[drawn.slots(keys)]
+
+    np.testing.assert_allclose(make_learner(model).learn(batch), expected.detach(), atol=1e-6)
+
+    scale = 0.05 / (np.sqrt((gradients**2).mean(axis=1, keepdims=True)) + 1e-8)
+    np.testing.assert_allclose(rows(model, "context", *keys), start - scale * gradients, atol=1e-5)
+
+
+def test_features_of_plain_numbers_need_no_table() -> None:
+    features = make_features({"name": "price", "normalise": {"mean": 0, "std": 1}})
+    model = make_model(features=features)
+    assert set(model.tables) == {"user", "item", "history"}
+    low, high = (
+        make_learner(make_model(features=features)).learn(
+            make_batch([1], [2], [1], context=ContextFeatures(features).encode([{"price": price}]))
+        )
+        for price in (-1, 1)
+    )
+    assert low != high
 
 
 def tables_of(default: str, served: str = "float32") -> TablesSpec:

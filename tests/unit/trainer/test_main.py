@@ -10,6 +10,7 @@ import pytest
 from millstream_api.settings import MovielensSource, SyntheticSource
 from millstream_trainer import main as program
 from millstream_trainer.main import main
+from tests.builders.features import make_features
 from tests.builders.trainer import START, make_settings
 
 if TYPE_CHECKING:
@@ -71,6 +72,13 @@ def test_a_source_that_makes_no_sense(
     status, words = ends("--settings", settings_file(tmp_path, **sources), "--port", "0")
     assert status == 2
     assert advice in words
+
+
+def test_features_that_make_no_sense(ends: Any, tmp_path: Path) -> None:
+    falling = make_features({"name": "hour", "bucket": {"boundaries": [12, 6]}})
+    status, words = ends("--settings", settings_file(tmp_path, features=falling), "--port", "0")
+    assert status == 2
+    assert "feature hour must list boundaries that rise" in words
 
 
 def test_no_credentials(ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import torch
 
 from millstream_trainer.learner import Learner
 from millstream_trainer.model import Design, LiveModel
+from tests.builders.features import make_features
 from tests.builders.trainer import make_batch, make_settings
 
 CPU = torch.device("cpu")
@@ -29,6 +30,10 @@ CPU = torch.device("cpu")
             True,
             id="another row for unknown keys is another lineage",
         ),
+        pytest.param(
+            {"features": make_features()}, True, id="a model with features is another lineage"
+        ),
+        pytest.param({"feature_dim": 16}, False, id="how wide features are is nothing without any"),
         pytest.param({"batch_size": 32}, False, id="the batch size may change on the way"),
         pytest.param({"dense_learning_rate": 0.1}, False, id="a learning rate may change"),
         pytest.param({"publish_interval_seconds": 1.0}, False, id="the interval may change"),
@@ -38,6 +43,14 @@ def test_what_makes_a_lineage(change: dict[str, Any], is_new: bool) -> None:
     before = Design.of(make_settings()).lineage()
     after = Design.of(make_settings(**change)).lineage()
     assert (before != after) is is_new
+
+
+def test_how_wide_features_are_makes_a_lineage() -> None:
+    narrow, wide = (
+        Design.of(make_settings(features=make_features(), feature_dim=dim)).lineage()
+        for dim in (4, 8)
+    )
+    assert narrow != wide
 
 
 def test_a_lineage_is_the_same_on_every_machine() -> None:

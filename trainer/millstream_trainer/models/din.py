@@ -2,12 +2,14 @@
 
     history rows k_1..k_L ──attention by the item──► interest ─┐
     item row q ────────────────────────────────────────────────┼─► head ─► logit
-    user row u ────────────────────────────────────────────────┘
+    user row u ────────────────────────────────────────────────┤
+    rows and floats of the context ────────────────────────────┘
 
-The network never sees a table: rows come in as two leaf tensors of distinct rows and indices into
+The network never sees a table: rows come in as leaf tensors of distinct rows and indices into
 them, so any table works and their gradients come out as dense [rows, d] blocks.
 
-Shapes: B events, L history places, d embedding width, R distinct item rows, U distinct user rows.
+Shapes: B events, L history places, d embedding width, R distinct item rows, U distinct user rows,
+C distinct rows of the context, e their width, K rows and F floats that an event has of a context.
 """
 
 from __future__ import annotations
@@ -42,6 +44,10 @@ class Inputs:
     item_index: Tensor  # int64[B] into items
     history_index: Tensor  # int64[B, L] into items; anything where masked
     is_history: Tensor  # bool[B, L] False: padding
+    # Of models that read a context:
+    context_rows: Tensor | None = None  # float32[C, e] distinct rows
+    context_index: Tensor | None = None  # int64[B, K] into context_rows
+    context_floats: Tensor | None = None  # float32[B, F]
 
 
 class DIN(nn.Module):
@@ -53,7 +59,9 @@ class DIN(nn.Module):
         width = architecture.embedding_dim
         generator = torch.Generator().manual_seed(seed)
         self._attention = _mlp((4 * width, *architecture.attention, 1), generator)
-        self._head = _mlp((3 * width, *architecture.head, 1), generator)
+        self._head = _mlp(
+            (3 * width + architecture.context.width, *architecture.head, 1), generator
+        )
         # Registered under the names that a version's dense file uses.
         self.attention = nn.ModuleList(self._attention)
         self.head = nn.ModuleList(self._head)
@@ -64,8 +72,12 @@ class DIN(nn.Module):
         keys = functional.embedding(inputs.history_index, inputs.items)
         user = functional.embedding(inputs.user_index, inputs.users)
         interest = self._attend(query, keys, inputs.is_history)
-        hidden = torch.cat((user, query, interest), dim=1)
-        return _through(self._head, hidden).squeeze(-1)
+        parts = [user, query, interest]
+        if inputs.context_rows is not None and inputs.context_index is not None:
+            parts.append(functional.embedding(inputs.context_index, inputs.context_rows).flatten(1))
+        if inputs.context_floats is not None:
+            parts.append(inputs.context_floats)
+        return _through(self._head, torch.cat(parts, dim=1)).squeeze(-1)
 
     def _attend(self, query: Tensor, keys: Tensor, is_history: Tensor) -> Tensor:
         """Interests, float32[B, d]: histories weighted by what the candidate makes of them."""

@@ -13,17 +13,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from millstream_core.features import PAD, key_of
+from millstream_core.features import PAD, BadContext, ContextFeatures, key_of, read_context
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from millstream_core.features import Context, Encoded
+
 # Event times outside are mistakes of unit (milliseconds, days) or broken clocks.
 EARLIEST: Final = 0.0  # 1970
 LATEST: Final = 4_102_444_800.0  # 2100
 LONGEST_ID: Final = 1024  # characters
+NO_FEATURES: Final = ContextFeatures(())
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class EventBatch:
     label: NDArray[np.float32]  # [n] 0 or 1
     time: NDArray[np.float64]  # [n] Unix seconds
     rejected: Counter[str] = field(default_factory=Counter)  # malformed records by reason
+    context: Encoded | None = None  # for models with features
 
     def __len__(self) -> int:
         return len(self.user)
@@ -44,32 +48,39 @@ class _Malformed(Exception):  # noqa: N818 - never leaves this module
     """Carries the reason, a CamelCase word fit for a metric label."""
 
 
-def decode(records: Sequence[Mapping[str, Any]]) -> EventBatch:
+def decode(
+    records: Sequence[Mapping[str, Any]], features: ContextFeatures = NO_FEATURES
+) -> EventBatch:
     """Columns of all well-formed records, and the others counted by reason.
 
-    Reasons: NotAnObject, MissingField, WrongType, IdOutOfRange, BadLabel, BadTime.
+    Of a context only what the features read is looked at.
+
+    Reasons: NotAnObject, MissingField, WrongType, IdOutOfRange, BadLabel, BadTime, BadContext.
     """
-    clean = _decode_clean(records)
+    clean = _decode_clean(records, features)
     if clean is not None:
         return clean
-    rows: list[tuple[int, int, float, float]] = []
+    rows: list[tuple[int, int, float, float, Context]] = []
     rejected: Counter[str] = Counter()
     for record in records:
         try:
-            rows.append(_row(record))
+            rows.append((*_row(record), _context(record, features)))
         except _Malformed as error:
             rejected[str(error)] += 1
-    users, items, labels, times = zip(*rows, strict=True) if rows else ((), (), (), ())
+    users, items, labels, times, contexts = zip(*rows, strict=True) if rows else ((),) * 5
     return EventBatch(
         np.array(users, np.int64),
         np.array(items, np.int64),
         np.array(labels, np.float32),
         np.array(times, np.float64),
         rejected,
+        features.encode(contexts) if features.names else None,
     )
 
 
-def _decode_clean(records: Sequence[Mapping[str, Any]]) -> EventBatch | None:
+def _decode_clean(
+    records: Sequence[Mapping[str, Any]], features: ContextFeatures
+) -> EventBatch | None:
     """All columns at once where every record is plainly in order, else None."""
     try:
         users = [record["user_id"] for record in records]
@@ -85,8 +96,11 @@ def _decode_clean(records: Sequence[Mapping[str, Any]]) -> EventBatch | None:
             np.array(items, np.int64),
             np.array(labels, np.float32),
             np.array(times, np.float64),
+            context=features.encode([_context(record, features) for record in records])
+            if features.names
+            else None,
         )
-    except (KeyError, OverflowError, TypeError):
+    except (KeyError, OverflowError, TypeError, _Malformed):
         return None
     is_in_order = (
         (batch.user != PAD)
@@ -107,6 +121,16 @@ def _row(record: Mapping[str, Any]) -> tuple[int, int, float, float]:
     except (TypeError, IndexError) as error:
         raise _Malformed("NotAnObject") from error
     return _key(user), _key(item), _label(label), _time(time)
+
+
+def _context(record: Mapping[str, Any], features: ContextFeatures) -> Context:
+    given = record.get("context") if features.names else None
+    if isinstance(given, dict):
+        given = {name: given[name] for name in features.names if name in given}
+    try:
+        return read_context(given)
+    except BadContext as error:
+        raise _Malformed("BadContext") from error
 
 
 def _key(value: object) -> int:

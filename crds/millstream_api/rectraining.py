@@ -99,6 +99,9 @@ class SyntheticSpec(Part):
     new_items_per_hour: Annotated[float, Field(ge=0, le=1_000_000)] = 60
     """Items that come up in an hour."""
 
+    context_effect: Annotated[float, Field(ge=0, le=10)] = 0
+    """How much the device in an event's context decides about a click; taste has 1.2."""
+
     start_time: GivenTime | None = None
     """Time of the first event; by default the object's creation."""
 

@@ -31,6 +31,7 @@ class SyntheticSource(Wire):
     events_per_second: float = 200.0
     drift_per_hour: float = 1.0  # how far the truth turns in an hour, in radians
     new_items_per_hour: float = 60.0
+    context_effect: float = Field(default=0.0, exclude_if=lambda effect: effect == 0)
     start: float  # Unix seconds of the first event
 
 

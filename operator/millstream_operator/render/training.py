@@ -55,6 +55,7 @@ def trainer_settings(parent: Parent, spec: RecTrainingSpec, created: float) -> T
             events_per_second=synthetic.events_per_second,
             drift_per_hour=synthetic.drift_per_hour,
             new_items_per_hour=synthetic.new_items_per_hour,
+            context_effect=synthetic.context_effect,
             start=synthetic.start_time.timestamp() if synthetic.start_time else created,
         ),
         movielens=None

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 START = 1_700_000_000.0
+PEOPLE = {1: {"age": 24, "gender": "M"}}
 RATINGS = np.array([[1, 10, 5, 2000], [2, 20, 3, 1000], [3, 30, 4, 1500], [4, 40, 1, 1000]])
 FOREVER = START + 1e9
 
 
 def make_replay(**fields: float) -> MovielensReplay:
-    return MovielensReplay(MovielensSource(**({"start": START, "speed": 100.0} | fields)), RATINGS)
+    settings = MovielensSource(**({"start": START, "speed": 100.0} | fields))
+    return MovielensReplay(settings, RATINGS, PEOPLE)
 
 
 def test_ratings_come_in_time_order_at_the_asked_speed() -> None:
@@ -35,6 +37,17 @@ def test_four_stars_and_more_are_a_click() -> None:
     replay = make_replay()
     records = [record for _ in range(3) for record in replay.poll(10, FOREVER).records]
     assert [record["label"] for record in records] == [0, 0, 1, 1]
+
+
+def test_a_context_tells_when_it_was_and_who() -> None:
+    """Of the recording, at the end of which second 2000 was in the first hour of a Thursday."""
+    ratings = np.array([[1, 10, 5, 2000], [2, 20, 3, 86_400 * 4 + 3600 * 23]])
+    replay = MovielensReplay(MovielensSource(start=START, speed=1e9), ratings, PEOPLE)
+    contexts = [record["context"] for record in replay.poll(10, FOREVER).records]
+    assert contexts == [
+        {"hour": 0, "weekday": 3, "age": 24, "gender": "M"},
+        {"hour": 23, "weekday": 0},
+    ]
 
 
 def test_a_rating_is_not_replayed_before_its_time() -> None:
@@ -86,8 +99,11 @@ def test_another_wheel_is_told_from_the_right_one(
         MovielensReplay.of_installed_wheel(MovielensSource(start=START))
     path = tmp_path / "ratings"
     path.write_text("some\tother\tcolumns\n1\t2\t3\n")
-    monkeypatch.setattr(movielens, "_installed_file", lambda: path)
+    monkeypatch.setattr(movielens, "_installed_file", lambda _: path)
     with pytest.raises(ValueError, match="has the columns"):
+        MovielensReplay.of_installed_wheel(MovielensSource(start=START))
+    monkeypatch.setattr(movielens, "_read", lambda _: RATINGS)
+    with pytest.raises(ValueError, match=r"ml-100k\.user has the columns"):
         MovielensReplay.of_installed_wheel(MovielensSource(start=START))
 
 
@@ -97,7 +113,10 @@ def test_the_wheel_holds_a_hundred_thousand_ratings() -> None:
     except PackageNotFoundError:
         pytest.skip("recbole is not installed: pip install --no-deps recbole")
     replay = MovielensReplay.of_installed_wheel(MovielensSource(start=START, speed=1e9))
-    seen = 0
+    seen, occupations = 0, set()
     while records := replay.poll(5000, FOREVER).records:
         seen += len(records)
+        occupations |= {record["context"]["occupation"] for record in records}
+        assert {type(record["context"]["age"]) for record in records} == {int}
     assert seen == 100_000
+    assert len(occupations) == 21

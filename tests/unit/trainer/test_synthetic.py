@@ -9,7 +9,7 @@ import pytest
 
 from millstream_api.settings import SyntheticSource
 from millstream_trainer.sources.decoding import EventBatch, decode
-from millstream_trainer.sources.synthetic import BLOCK, SyntheticStream
+from millstream_trainer.sources.synthetic import BLOCK, DEVICES, SyntheticStream
 from millstream_trainer.validation import area_under_curve
 from tests.builders.trainer import START
 
@@ -106,6 +106,38 @@ def test_a_hundred_million_users_cost_nothing() -> None:
 def test_every_user_comes_up_and_none_beyond(users: int) -> None:
     batch = events(make_stream(users=users, items=users), 30_000)
     assert set(batch.user.tolist()) == set(range(1, users + 1))
+
+
+def test_every_event_has_a_device_and_an_hour() -> None:
+    records = make_stream().poll(1000, LATER).records
+    contexts = [record["context"] for record in records]
+    assert {context["device"] for context in contexts} == set(DEVICES)
+    assert {context["hour"] for context in contexts} == {22}  # START is 22:13 UTC
+
+
+def test_without_an_effect_the_context_says_nothing_of_clicks() -> None:
+    stream = make_stream()
+    batch = events(stream, 1000)
+    np.testing.assert_array_equal(
+        stream.click_probability(batch.user, batch.item, batch.time, batch.item % 3),
+        stream.click_probability(batch.user, batch.item, batch.time),
+    )
+
+
+def test_with_an_effect_devices_click_different_items() -> None:
+    stream = make_stream(context_effect=1.0)
+    records = [r for _ in range(20) for r in stream.poll(1000, LATER).records]
+    batch = decode(records)
+    devices = np.array([DEVICES.index(record["context"]["device"]) for record in records])
+    known, unknown = (
+        area_under_curve(
+            stream.click_probability(batch.user, batch.item, batch.time, given), batch.label
+        )
+        for given in (devices, None)
+    )
+    assert known is not None
+    assert unknown is not None
+    assert known > unknown + 0.03
 
 
 def test_without_drift_the_truth_stays() -> None:

@@ -40,7 +40,8 @@ class Source(Protocol):
     """A replayable stream of records.
 
     A record is a mapping with user_id and item_id (int or str), label (0 or 1) and event_time
-    (Unix seconds at which it happens in the replay). Anything may be in it nonetheless: `decode`
+    (Unix seconds at which it happens in the replay), and may have a context, an object of texts and
+    numbers that describe the event. Anything may be in it nonetheless: `decode`
     sorts that out.
     """
 

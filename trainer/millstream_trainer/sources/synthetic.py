@@ -6,10 +6,13 @@ click's probability is a logistic function of two parts, both of which turn by `
     appeal of the item    √2 · cos(angle(t) + phase_i)         what is in fashion
     taste of the user     ⟨u, R(angle(t)) v_i⟩                  whose item it is
 
-with u and v_i in planes that R turns. Users and items are drawn by Zipf's law; part of the events
-go to the items born last. Every event is a pure function of (settings, number): blocks of events
-are drawn from generators seeded by the block's number and latent vectors are hashed from ids, so
-any reader continues anywhere at the cost of one block, and a hundred million users cost nothing.
+with u and v_i in planes that R turns. An event's context has the hour of the day and a device, and
+with `context_effect` a third part says whose item it is among devices; it does not turn.
+
+Users and items are drawn by Zipf's law; part of the events go to the items born last. Every event
+is a pure function of (settings, number): blocks of events are drawn from generators seeded by the
+block's number and latent vectors are hashed from ids, so any reader continues anywhere at the cost
+of one block, and a hundred million users cost nothing.
 """
 
 from __future__ import annotations
@@ -39,9 +42,10 @@ NEWEST_SHARE: Final = 0.1  # of events that go to them
 BIAS: Final = -0.6  # clicks are the minority
 APPEAL: Final = 1.2  # weight of fashion
 TASTE: Final = 1.2  # weight of the personal part
+DEVICES: Final = ("phone", "tablet", "web")
 
 # Streams of hashed numbers below one seed; a latent vector takes two for each plane.
-_USERS, _ITEMS, _PHASES = 0, 2 * PLANES, 4 * PLANES
+_USERS, _ITEMS, _PHASES, _DEVICES = 0, 2 * PLANES, 4 * PLANES, 4 * PLANES + 1
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -81,9 +85,20 @@ class SyntheticStream:
         self._offset = offset
 
     def click_probability(
-        self, users: NDArray[np.int64], items: NDArray[np.int64], times: NDArray[np.float64]
+        self,
+        users: NDArray[np.int64],
+        items: NDArray[np.int64],
+        times: NDArray[np.float64],
+        devices: NDArray[np.int64] | None = None,
     ) -> NDArray[np.float64]:
-        """The truth: float64[n], how likely each user clicks each item at these Unix seconds."""
+        """The truth: float64[n], how likely each user clicks each item.
+
+        Args:
+            users: int64[n].
+            items: int64[n].
+            times: float64[n], Unix seconds.
+            devices: int64[n], places in DEVICES; None: of no device.
+        """
         hours = (times - self._settings.start) / 3600
         angle = self._settings.drift_per_hour * hours
         phase = 2 * np.pi * self._uniform(_PHASES, items)
@@ -92,6 +107,9 @@ class SyntheticStream:
         turned = self._planes(_ITEMS, items) * np.exp(1j * angle)
         taste = np.sum((self._planes(_USERS, users).conj() * turned).real, axis=0)
         logits = BIAS + APPEAL * appeal + TASTE * taste * np.sqrt(2 / PLANES)
+        if devices is not None and self._settings.context_effect:
+            own = np.sqrt(2) * np.cos(phase + 2 * np.pi * devices / len(DEVICES))
+            logits = logits + self._settings.context_effect * own
         return np.asarray(1 / (1 + np.exp(-logits)))
 
     def _times(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -104,17 +122,23 @@ class SyntheticStream:
             last = min(BLOCK, first + count - len(records))
             columns = (column[first:last].tolist() for column in self._block(block))
             records += [
-                {"user_id": user, "item_id": item, "label": label, "event_time": time}
-                for user, item, label, time in zip(*columns, strict=True)
+                {
+                    "user_id": user,
+                    "item_id": item,
+                    "label": label,
+                    "event_time": time,
+                    "context": {"device": DEVICES[device], "hour": hour},
+                }
+                for user, item, label, time, device, hour in zip(*columns, strict=True)
             ]
         return records
 
-    def _draw_block(
-        self, block: int
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        """Users, items, labels and times of one block of events."""
+    def _draw_block(self, block: int) -> tuple[NDArray[np.int64] | NDArray[np.float64], ...]:
+        """Users, items, labels, times, devices and hours of one block of events."""
         random = np.random.default_rng((self._settings.seed, block))
-        times = self._times(np.arange(block * BLOCK, (block + 1) * BLOCK))
+        numbers = np.arange(block * BLOCK, (block + 1) * BLOCK)
+        times = self._times(numbers)
+        devices = (self._uniform(_DEVICES, numbers) * len(DEVICES)).astype(np.int64)
         users = _zipf(random.random(BLOCK), self._settings.users, USER_EXPONENT)
         items = _zipf(random.random(BLOCK), self._settings.items, ITEM_EXPONENT)
         born = self._settings.items + np.floor(
@@ -122,8 +146,9 @@ class SyntheticStream:
         ).astype(np.int64)
         newest = born - random.integers(0, min(NEWEST, self._settings.items), BLOCK)
         items = np.where(random.random(BLOCK) < NEWEST_SHARE, newest, items)
-        is_click = random.random(BLOCK) < self.click_probability(users, items, times)
-        return users, items, is_click.astype(np.int64), times
+        is_click = random.random(BLOCK) < self.click_probability(users, items, times, devices)
+        hours = (times % 86_400 // 3600).astype(np.int64)
+        return users, items, is_click.astype(np.int64), times, devices, hours
 
     def _planes(self, kind: int, ids: NDArray[np.int64]) -> NDArray[np.complex128]:
         """Latent vectors, complex128[PLANES, n], each number standard normal (Box, Muller)."""

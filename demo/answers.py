@@ -7,6 +7,10 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from millstream_core.features import Context
 
 
 @dataclass(frozen=True)
@@ -18,6 +22,7 @@ class Question:
     item: int = 0
     history: tuple[int, ...] = ()
     label: int = 0
+    context: Context = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ def frozen_scores(
             np.array([question.item], np.int64),
             np.array(question.history, np.int64),
             pad,
+            question.context,
         )[0]
         for question in questions
     ]

@@ -8,6 +8,7 @@ answer delays no later request.
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import time
 from collections import defaultdict, deque
@@ -61,7 +62,12 @@ class Audience:
             for record in records:
                 history = self._history[record["user_id"]]
                 yield Question(
-                    "rank", record["user_id"], record["item_id"], tuple(history), record["label"]
+                    "rank",
+                    record["user_id"],
+                    record["item_id"],
+                    tuple(history),
+                    record["label"],
+                    record["context"],
                 )
                 if record["label"]:
                     history.append(record["item_id"])
@@ -88,13 +94,17 @@ async def _ask(client: httpx.AsyncClient, audience: Audience, question: Question
     sent = time.time()
     try:
         if audience.wants_recommendation():
-            question = Question("recommend", question.user)
-            response = await client.get(f"/recommend/{question.user}", params={"k": 10})
+            question = Question("recommend", question.user, context=question.context)
+            context = json.dumps(question.context)
+            response = await client.get(
+                f"/recommend/{question.user}", params={"k": 10, "context": context}
+            )
         else:
             body = {
                 "user_id": question.user,
                 "items": [question.item, *audience.others()],
                 "history": question.history,
+                "context": question.context,
             }
             response = await client.post("/v1/rank", json=body)
     except httpx.HTTPError as error:

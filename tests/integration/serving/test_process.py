@@ -16,9 +16,10 @@ import pytest
 
 from millstream_api.release import Release
 from millstream_api.settings import ServerSettings, StoreSettings
+from tests.builders.features import context_inputs, make_features
 from tests.builders.objects import MemoryObjects
 from tests.builders.s3_server import s3_server
-from tests.builders.serving import Publisher, random_rows, until
+from tests.builders.serving import Publisher, make_architecture, random_rows, until
 from tests.integration.serving.conftest import free_port
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -100,9 +101,13 @@ def test_a_taken_port_ends_the_program_with_a_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_no_kernel_is_compiled_after_the_warm_up(tmp_path):
+@pytest.mark.parametrize(
+    "features", [(), make_features()], ids=["without features", "with every kind of feature"]
+)
+def test_no_kernel_is_compiled_after_the_warm_up(tmp_path, features):
     """A user must not wait for a compiler, so warm-up has to know every type that is met."""
-    publisher = Publisher(MemoryObjects())
+    architecture = make_architecture(context=context_inputs(features))
+    publisher = Publisher(MemoryObjects(), features=features, architecture=architecture)
     publisher.publish(random_rows(publisher, 20, 30))
     last = publisher.publish(random_rows(publisher, 3, 3, seed=1), gone={"user": [9]})
     stored = tmp_path / "objects"
@@ -111,6 +116,7 @@ def test_no_kernel_is_compiled_after_the_warm_up(tmp_path):
 import gc, pickle, sys
 from concurrent.futures import ThreadPoolExecutor
 from numba.core.dispatcher import Dispatcher
+from tests.builders.features import context_inputs, make_features
 from tests.builders.objects import MemoryObjects
 from millstream_core.store import ModelStore
 from millstream_serving.engine.versions import ScratchPad
@@ -132,7 +138,9 @@ objects.objects, last = pickle.loads(open(sys.argv[1], "rb").read())
 shelf = Shelf(ModelStore(objects, "models", "shop"), ThreadPoolExecutor(2))
 shelf.load(last, lambda _: True, lambda _: None)
 base, delta = shelf.held.values()
-for query in (Query(3, (1000, "x")), Query("3", None, k=2), Query(None, (1,), (1000,))):
+context = {"device": "web", "price": 3}
+asked = Query(3, (1000, "x"), context=context)
+for query in (asked, Query("3", None, k=2), Query(None, (1,), (1000,))):
     answer(query, [delta, base], VersionedHistory(), 10, ScratchPad())
 compare(delta, base, enough_queries([], base, 10), lambda: True)
 late = compiled() - before

@@ -42,6 +42,7 @@ def floats(scale: dict[str, Any], value: Any) -> list[float]:
         pytest.param(BUCKET, None, 0, id="no number has a row of its own"),
         pytest.param(BUCKET, "6", 0, id="a text is no number"),
         pytest.param({"name": "a", "hash": {"buckets": 1}}, "x", 1, id="a hash begins at one"),
+        pytest.param({"name": "a", "hash": {"buckets": 1}}, "\ud83d", 1, id="half of an emoji"),
         pytest.param({"name": "a", "hash": {"buckets": 1}}, None, 0, id="no value is not hashed"),
     ],
 )

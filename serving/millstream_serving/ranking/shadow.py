@@ -107,5 +107,5 @@ def enough_queries(recorded: Sequence[Asked], stable: ModelVersion, popular: int
 def _first_keys(version: ModelVersion, table: str, count: int) -> NDArray[np.int64]:
     """Some keys that have a row in this version, int64[<= count]."""
     rows = version.tables[table]
-    keys = rows.table.index.keys()[: 64 * count]
+    keys = rows.index.keys()[: 64 * count]
     return keys[rows.slots(keys) >= 0][:count]

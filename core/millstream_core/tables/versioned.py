@@ -23,20 +23,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from millstream_core.tables.arena import Arena
-from millstream_core.tables.digest import EMPTY_STATE, combined, row_hashes
-from millstream_core.tables.encoding import decode, stored_form
+from millstream_core.tables.digest import EMPTY_STATE, NO_HASHES, combined, row_hashes
+from millstream_core.tables.encoding import decode
 from millstream_core.tables.index import KeyIndex, Keys, Ordinals
 from millstream_core.tables.maps import CHUNK, NOTHING, ChunkIds, SlotMaps
+from millstream_core.tables.storage import SharedRows
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Column
+    from millstream_core.tables.digest import Hashes
 
 MOST_KEYS_A_ROW: Final = 2  # of an index, before the next epoch begins; building it costs as much
+PIECE: Final = 4096  # rows worked on at a time: about a megabyte, which stays in the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,24 +79,19 @@ class VersionedTable:
         """
         self.columns = dict(columns)
         self.maps = SlotMaps(4 * max_rows // CHUNK)
+        self._rows = SharedRows(columns, max_rows)
         self._max_rows = max_rows
-        self._rows = {
-            name: Arena(*stored_form(column.dtype, column.width), max_rows)
-            for name, column in columns.items()
-        }
         self._live: weakref.WeakSet[TableVersion] = weakref.WeakSet()
-        self._free_slots, self._used_slots = np.empty(0, np.int32), 0
 
     @property
     def bytes(self) -> int:
         """Memory of indexes, and of rows and maps in use or that `collect` has set free."""
-        row = sum(int(arena.values[0].nbytes) for arena in self._rows.values())
         indexes = {version.index for version in list(self._live)}
-        return self._used_slots * row + self.maps.bytes + sum(index.bytes for index in indexes)
+        return self._rows.bytes + self.maps.bytes + sum(index.bytes for index in indexes)
 
     def values(self, column: str) -> NDArray[Any]:
         """The storage of a column, [max_rows, stored width], by slot; never written again."""
-        return self._rows[column].values
+        return self._rows.values(column)
 
     def load(
         self,
@@ -113,39 +110,40 @@ class VersionedTable:
             columns: name -> [n, stored width], the rows of these keys as stored.
             gone: int64[m], keys that have no row any more.
             whole: the given rows are all there are; the parent's others do not carry over.
+
+        Raises:
+            MemoryError: more keys or rows than the table was made for.
         """
         carried = parent if not whole else None
         index, chunk_ids = self._begin(parent, len(keys), whole=whole)
         ordinals = index.insert(keys)
         old = parent.slots(keys) if parent is not None else np.full(len(keys), NOTHING, np.int32)
-        slots = self._place(old, columns)
-        gone = np.empty(0, np.int64) if carried is None else gone
-        gone_slots = carried.slots(gone) if carried is not None else np.empty(0, np.int32)
-        left = gone_slots >= 0
-        gone_ordinals = index.lookup(gone[left])
-        chunk_ids = self.maps.changed(
-            chunk_ids,
-            len(index),
-            np.concatenate([ordinals, gone_ordinals]),
-            np.concatenate([slots, np.full(len(gone_ordinals), NOTHING, np.int32)]),
-        )
+        slots = np.empty(len(keys), np.int32)
+        digest = EMPTY_STATE if carried is None else carried.digest
+        for piece in _pieces(len(keys)):
+            given = {name: rows[piece] for name, rows in columns.items()}
+            slots[piece] = self._rows.place(old[piece], given)
+            removed = NO_HASHES if carried is None else self._hashes(keys[piece], old[piece])
+            digest = combined(digest, row_hashes(keys[piece], given), removed)
 
-        replaced = (old >= 0) & (carried is not None)
-        removed_keys = np.concatenate([keys[replaced], gone[left]])
-        removed = self._at(np.concatenate([old[replaced], gone_slots[left]]))
+        gone = np.empty(0, np.int64) if carried is None else gone
+        gone_slots = np.empty(0, np.int32) if carried is None else carried.slots(gone)
+        for piece in _pieces(len(gone)):
+            digest = combined(digest, NO_HASHES, self._hashes(gone[piece], gone_slots[piece]))
+        gone_ordinals = index.lookup(gone[gone_slots >= 0])
         version = TableVersion(
             table=self,
             index=index,
-            chunk_ids=chunk_ids,
-            rows=(carried.rows if carried else 0)
-            + len(keys)
-            - int(np.count_nonzero(replaced))
-            - int(np.count_nonzero(left)),
-            digest=combined(
-                carried.digest if carried else EMPTY_STATE,
-                row_hashes(keys, dict(columns)),
-                row_hashes(removed_keys, removed),
+            chunk_ids=self.maps.changed(
+                chunk_ids,
+                len(index),
+                np.concatenate([ordinals, gone_ordinals]),
+                np.concatenate([slots, np.full(len(gone_ordinals), NOTHING, np.int32)]),
             ),
+            rows=len(keys)
+            if carried is None
+            else carried.rows + int(np.count_nonzero(old < 0)) - len(gone_ordinals),
+            digest=digest,
         )
         self._live.add(version)
         return version
@@ -157,9 +155,7 @@ class VersionedTable:
             How many rows are free now.
         """
         living = [version.chunk_ids for version in list(self._live)]
-        uses_slot = self.maps.collect(living, self._used_slots)
-        self._free_slots = np.flatnonzero(~uses_slot).astype(np.int32)
-        return len(self._free_slots)
+        return self._rows.free_all_but(self.maps.collect(living, self._rows.used))
 
     def _begin(
         self, parent: TableVersion | None, count: int, *, whole: bool
@@ -181,35 +177,12 @@ class VersionedTable:
         keys = parent.index.keys()[self.maps.held(parent.chunk_ids)]
         return index, self.maps.changed(nothing, len(keys), index.insert(keys), parent.slots(keys))
 
-    def _place(self, old: Ordinals, columns: Mapping[str, NDArray[Any]]) -> Ordinals:
-        """Slots for these rows: the old one where the row is the same, else a new one, written."""
-        is_same = old >= 0
-        for name, given in columns.items():
-            held = self.values(name)[np.maximum(old, 0)]
-            # Bytes, not values: -0.0 and NaN must not count as what they are not.
-            size = given.dtype.itemsize * given.shape[1]
-            same = held.view(np.uint8).reshape(-1, size) == np.ascontiguousarray(given).view(
-                np.uint8
-            ).reshape(-1, size)
-            is_same &= same.all(axis=1)
-        slots = old.copy()
-        new = np.nonzero(~is_same)[0]
-        slots[new] = self._take_slots(len(new))
-        for name, given in columns.items():
-            self.values(name)[slots[new]] = given[new]
-        return slots
+    def _hashes(self, keys: Keys, slots: Ordinals) -> Hashes:
+        """Hashes of the rows of those keys that have one, uint64[<= n, 2]."""
+        has_row = slots >= 0
+        return self._rows.hashes(keys[has_row], slots[has_row])
 
-    def _take_slots(self, count: int) -> Ordinals:
-        reused, self._free_slots = self._free_slots[:count], self._free_slots[count:]
-        start = self._used_slots
-        self._used_slots += count - len(reused)
-        capacity = len(next(iter(self._rows.values())).values)
-        if self._used_slots > capacity:
-            self._used_slots = start
-            raise MemoryError(
-                f"the versions held together need more than {capacity} rows: hold fewer"
-            )
-        return np.concatenate([reused, np.arange(start, self._used_slots, dtype=np.int32)])
 
-    def _at(self, slots: Ordinals) -> dict[str, NDArray[Any]]:
-        return {name: arena.values[slots] for name, arena in self._rows.items()}
+def _pieces(count: int) -> Iterator[slice]:
+    for start in range(0, count, PIECE):
+        yield slice(start, start + PIECE)

@@ -7,8 +7,9 @@ import weakref
 import numpy as np
 
 from millstream_api.manifest import Column
+from millstream_core.tables.digest import EMPTY_STATE, NO_HASHES, combined, row_hashes
 from millstream_core.tables.maps import CHUNK
-from millstream_core.tables.versioned import VersionedTable
+from millstream_core.tables.versioned import PIECE, VersionedTable
 
 WIDTH = 4
 HELD = 4  # stable, two before it, and a candidate
@@ -85,3 +86,16 @@ def test_a_table_whose_keys_stay_keeps_its_index() -> None:
     columns = {"rows": values(keys) + 1}
     version = churn.table.load(churn.version, keys, columns, NO_KEYS, whole=False)
     assert version.index is first
+
+
+def test_a_delta_of_more_rows_than_are_worked_on_at_a_time() -> None:
+    churn = Churn(3 * PIECE)
+    keys, gone = np.arange(2 * PIECE + 7), np.arange(2 * PIECE + 7, 3 * PIECE)
+    columns = {"rows": values(keys) + 1}
+    version = churn.table.load(churn.version, keys, columns, gone, whole=False)
+    assert version.rows == len(keys)
+    assert version.digest == combined(EMPTY_STATE, row_hashes(keys, columns), NO_HASHES)
+    asked = np.concatenate([keys, gone])
+    expected = np.concatenate([columns["rows"], np.zeros((len(gone), WIDTH))])
+    np.testing.assert_array_equal(version.gather("rows", asked), expected)
+    np.testing.assert_array_equal(churn.version.gather("rows", asked), values(asked))

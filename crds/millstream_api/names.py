@@ -28,6 +28,7 @@ SERVER_PORT: Final = 8080
 
 HEADER_VERSION: Final = "x-millstream-version"
 HEADER_BATCH: Final = "x-millstream-batch"
+HEADER_WATERMARK: Final = "x-millstream-watermark"  # Unix seconds of the latest event learned
 
 CHANNEL_LATEST: Final = "latest"
 CHANNEL_STABLE: Final = "stable"

@@ -111,6 +111,9 @@ class LaneSpec(Part):
     max_score_shift: Annotated[float, Field(gt=0, le=100)] = 1
     """Furthest that mean scores may move from stable's, in standard deviations of stable's."""
 
+    max_default_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
+    """Share of looked-up keys without a row that the candidate may have above stable's."""
+
     max_error_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of failed requests that the candidate may have above stable's."""
 

@@ -78,6 +78,11 @@ class Shadow(Wire):
     # items; None where no request had spread enough to say.
     correlation: float | None
     mean_shift: float  # difference of mean logits, in standard deviations of stable's
+    # None: of an older server, or there is nothing to tell it from.
+    drift: float | None = None  # population stability index of the scores
+    calibration: float | None = None  # mean probability as a multiple of stable's
+    default_ratio: float | None = None  # share of looked-up keys that have no row
+    stable_default_ratio: float | None = None  # the same in stable
 
 
 class ReplicaReport(Wire):

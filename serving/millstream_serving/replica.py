@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from millstream_api.reports import ReplicaReport
 from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
-from millstream_serving.ranking.answers import Asked, Id, IdOutOfRange, Outcome, Query, answer
+from millstream_serving.ranking.answers import Asked, Id, IdOutOfRange, Query, answer
 from millstream_serving.ranking.shadowing import Shadowing
 from millstream_serving.ranking.tallies import Tallies
 from millstream_serving.releases.following import read_release
@@ -27,9 +27,6 @@ from millstream_serving.releases.routing import NOWHERE, decide_routing, is_newe
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Callable, Sequence
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from millstream_api.manifest import VersionRef
     from millstream_api.release import Release
@@ -61,6 +58,7 @@ class Ranking:
     batch: int | None
     ids: list[Id]  # best first
     scores: list[float]
+    watermark: float | None  # latest event that the version learned, Unix seconds
     ignored: tuple[str, ...]  # values in the context that the version has no feature for
 
 
@@ -204,7 +202,15 @@ class Replica:
             raise NonFiniteScores(outcome.version, batch)
         self._recorded.append(outcome.asked)
         self._count(outcome.version, 200, start)
-        return _ranking(outcome, outcome.scores, batch)
+        watermark = versions[outcome.version.digest].manifest.watermark
+        return Ranking(
+            version=outcome.version.version,
+            batch=batch,
+            ids=outcome.ids,
+            scores=outcome.scores.tolist(),
+            watermark=None if watermark is None else watermark.last,
+            ignored=outcome.ignored,
+        )
 
     def _count(self, version: VersionRef, status: int, start: float) -> None:
         role = self.routing.role(version.digest)
@@ -253,7 +259,3 @@ class Replica:
             shadow=self._shadowing.result,
             store=self.loaded.store,
         )
-
-
-def _ranking(outcome: Outcome, scores: NDArray[np.float64], batch: int | None) -> Ranking:
-    return Ranking(outcome.version.version, batch, outcome.ids, scores.tolist(), outcome.ignored)

@@ -215,7 +215,7 @@ def read_table(
     first = next(iter(by_group.values()))
     if any(not np.array_equal(rows.keys, first.keys) for rows in by_group.values()):
         raise IntegrityError("Malformed", "the groups of a table name different keys")
-    if len(np.unique(first.gone)) < len(first.gone) or np.isin(first.gone, first.keys).any():
+    if len(np.unique(first.gone)) < len(first.gone) or _are_among(first.gone, first.keys).any():
         raise IntegrityError("Malformed", "a key of a table leaves twice, or leaves and has a row")
     columns = {name: array for rows in by_group.values() for name, array in rows.columns.items()}
     gone = np.unique(np.concatenate([rows.gone for rows in by_group.values()]))
@@ -244,6 +244,14 @@ def _read_shard(
         arrays[name] = np.frombuffer(data, dtype.newbyteorder("<")).reshape(shard.rows, width)
     gone = [np.frombuffer(data, "<i8") for data in fetched[1 + len(columns) :]]
     return TableRows(keys, arrays, np.concatenate([*gone, np.empty(0, np.int64)]))
+
+
+def _are_among(keys: NDArray[np.int64], ascending: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Which keys are among others, bool[n]; np.isin would hash the others even for none."""
+    places = np.searchsorted(ascending, keys)
+    is_within = places < len(ascending)
+    is_within[is_within] = ascending[places[is_within]] == keys[is_within]
+    return is_within
 
 
 def _joined(parts: Sequence[TableRows]) -> TableRows:

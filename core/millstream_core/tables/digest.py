@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from millstream_core.tables.hashing import GOLDEN, mix
 
 EMPTY_STATE: Final = f"{0:032x}"
+_LANES: Final = 32  # rows hashed side by side
 
 Hashes = NDArray[np.uint64]
 NO_HASHES: Final[Hashes] = np.empty((0, 2), np.uint64)
@@ -61,12 +62,22 @@ def _words(column: NDArray[Any]) -> NDArray[np.uint32]:
 
 @njit(cache=True, nogil=True)
 def _hash_rows(keys: NDArray[np.int64], words: NDArray[np.uint32], hashes: Hashes) -> None:
-    for i in range(len(keys)):
-        first = mix(np.uint64(keys[i]) + GOLDEN)
-        second = mix(first ^ GOLDEN)
+    # A row's words follow from each other, so rows are taken side by side and turned on the way:
+    # the processor works on many at once, which takes less than half the time.
+    tile = np.zeros((words.shape[1], _LANES), np.uint32)
+    first, second = np.zeros(_LANES, np.uint64), np.zeros(_LANES, np.uint64)
+    for start in range(0, len(keys), _LANES):
+        count = min(_LANES, len(keys) - start)
+        for lane in range(count):
+            first[lane] = mix(np.uint64(keys[start + lane]) + GOLDEN)
+            second[lane] = mix(first[lane] ^ GOLDEN)
+            for j in range(words.shape[1]):
+                tile[j, lane] = words[start + lane, j]
         for j in range(words.shape[1]):
-            word = np.uint64(words[i, j])
-            first = mix((first + GOLDEN) ^ word)
-            second = mix((second ^ word) + GOLDEN)
-        hashes[i, 0] = first
-        hashes[i, 1] = second
+            for lane in range(_LANES):
+                word = np.uint64(tile[j, lane])
+                first[lane] = mix((first[lane] + GOLDEN) ^ word)
+                second[lane] = mix((second[lane] ^ word) + GOLDEN)
+        for lane in range(count):
+            hashes[start + lane, 0] = first[lane]
+            hashes[start + lane, 1] = second[lane]

@@ -41,6 +41,11 @@ class KeyIndex:
     def __len__(self) -> int:
         return self._count
 
+    @property
+    def bytes(self) -> int:
+        """Memory of the cells and of the keys by ordinal."""
+        return self._cells.nbytes + self._count * self._keys.values.itemsize
+
     def keys(self) -> Keys:
         """All keys by ordinal, int64[len]."""
         keys: Keys = self._keys.values[: self._count, 0]

@@ -114,13 +114,20 @@ class SlotIndex:
             self._make_room(keys[self.lookup(keys) < 0])
         slots, new = np.empty(len(keys), np.int32), np.empty(len(keys), np.int64)
         free = self.end - self._count
-        added = _insert(self._cells, keys, self._free.values, free, self.end, slots, new)
-        new = new[:added]
-        self._keys.values[slots[new], 0] = keys[new]
-        self._in_use.values[slots[new], 0] = True
+        added = _insert(
+            self._cells,
+            keys,
+            self._keys.values,
+            self._in_use.values,
+            self._free.values,
+            free,
+            self.end,
+            slots,
+            new,
+        )
         self._count += added
         self.end += max(0, added - free)
-        return slots, new
+        return slots, new[:added]
 
     def remove(self, keys: Keys) -> Slots:
         """Take the slots of these keys back, int32[n]; -1 where a key is not known."""
@@ -156,6 +163,8 @@ class SlotIndex:
 def _insert(
     cells: NDArray[np.int64],
     keys: Keys,
+    key_of: NDArray[np.int64],
+    in_use: NDArray[np.bool_],
     free: NDArray[np.int32],
     free_count: int,
     end: int,
@@ -168,11 +177,12 @@ def _insert(
         while cells[cell, 1] != EMPTY and cells[cell, 0] != keys[i]:
             cell = (cell + 1) & (size - 1)
         if cells[cell, 1] == EMPTY:
-            cells[cell, 0] = keys[i]
+            slot = end + added - free_count
             if added < free_count:
-                cells[cell, 1] = free[free_count - 1 - added, 0]
-            else:
-                cells[cell, 1] = end + added - free_count
+                slot = int(free[free_count - 1 - added, 0])
+            cells[cell, 0] = key_of[slot, 0] = keys[i]
+            cells[cell, 1] = slot
+            in_use[slot, 0] = True
             new[added] = i
             added += 1
         slots[i] = cells[cell, 1]

@@ -156,8 +156,13 @@ class TrainingTable:
         slots, new = self._index.insert(rows.keys)
         before = np.take(self._hashes.values, left[left >= 0], axis=0)
         self._hashes.values[slots[new]] = 0
+        # Into a table without holes rows go as they lie: a third of the time that scattering takes.
+        is_dense = len(slots) > 0 and np.array_equal(
+            slots, np.arange(slots[0], slots[0] + len(slots))
+        )
+        where = slice(slots[0], slots[0] + len(slots)) if is_dense else slots
         for name, arena in self._values.items():
-            arena.values[slots] = rows.columns[name]
+            arena.values[where] = rows.columns[name]
         served = served_columns(self.columns, rows.columns)
         hashes, self.digest = digested(
             self.digest, rows.keys, served, self._hashes.values[slots], before

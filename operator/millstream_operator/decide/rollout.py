@@ -49,7 +49,9 @@ _COUNTS_AGAINST: Final = frozenset({Reason.LOADING, Reason.SHADOWING})
 # A version unlike stable is taken back, and the trainer learns the same events again from one that
 # was good. When that has led to the same twice, it is stable that no longer fits, or the events
 # are wrong: a third round would teach nobody anything, so a person is asked instead.
-_UNLIKE_STABLE: Final = frozenset({Reason.SCORE_SHIFT_EXCEEDED, Reason.SCORE_CORRELATION_LOW})
+_UNLIKE_STABLE: Final = frozenset(
+    {Reason.SCORE_SHIFT_EXCEEDED, Reason.SCORE_CORRELATION_LOW, Reason.DEFAULT_RATIO_EXCEEDED}
+)
 UNLIKE_IN_A_ROW: Final = 2
 
 
@@ -273,8 +275,8 @@ def _carried_on(
             told = (
                 f"{analysis.finding.message}; the {UNLIKE_IN_A_ROW} versions before it were taken"
                 " back for that and learned anew. If users' taste has moved so far, raise"
-                " maxScoreShift or lower minScoreCorrelation in spec.rollout until a version has"
-                " passed; if not, look at the trainer's events"
+                " maxScoreShift or maxDefaultRatio, or lower minScoreCorrelation, in spec.rollout"
+                " until a version has passed; if not, look at the trainer's events"
             )
             return wait(Finding(Reason.DIFFERS_AGAIN, told))
         return step(states.advanced(state, now), _reached(candidate, 1, release.batches))

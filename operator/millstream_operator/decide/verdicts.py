@@ -206,24 +206,38 @@ def judge_shadows(shadows: Iterable[Shadow], lane: LaneSpec) -> Verdict:
             "Passed",
             Finding(Reason.ANALYSIS_PASSED, "there are hardly any recorded requests to compare"),
         )
-    shift = sum(each.requests * each.mean_shift for each in found) / requests
+    lacking = _mean(found, lambda each: each.default_ratio)
+    lacking_in_stable = _mean(found, lambda each: each.stable_default_ratio)
+    if lacking is not None and lacking_in_stable is not None:
+        allowed = lacking_in_stable + lane.max_default_ratio
+        if lacking > allowed:
+            return _failed(
+                Reason.DEFAULT_RATIO_EXCEEDED,
+                f"on {requests} recorded requests {lacking:.1%} of the keys have no row,"
+                f" {allowed:.1%} are allowed (stable lacks {lacking_in_stable:.1%})",
+            )
+    shift = _mean(found, lambda each: each.mean_shift) or 0.0
     if abs(shift) > lane.max_score_shift:
         return _failed(
             Reason.SCORE_SHIFT_EXCEEDED,
             f"on {requests} recorded requests mean scores moved by {abs(shift):.2f} standard"
             f" deviations of stable's, {lane.max_score_shift:g} are allowed",
         )
-    told = [(each.requests, each.correlation) for each in found if each.correlation is not None]
-    weight = sum(count for count, _ in told)
-    if weight:
-        correlation = sum(count * value for count, value in told) / weight
-        if correlation < lane.min_score_correlation:
-            return _failed(
-                Reason.SCORE_CORRELATION_LOW,
-                f"on {requests} recorded requests scores correlate by {correlation:.2f} with"
-                f" stable's, {lane.min_score_correlation:g} is the least allowed",
-            )
+    correlation = _mean(found, lambda each: each.correlation)
+    if correlation is not None and correlation < lane.min_score_correlation:
+        return _failed(
+            Reason.SCORE_CORRELATION_LOW,
+            f"on {requests} recorded requests scores correlate by {correlation:.2f} with"
+            f" stable's, {lane.min_score_correlation:g} is the least allowed",
+        )
     return Verdict(
         "Passed",
         Finding(Reason.ANALYSIS_PASSED, "recorded requests are answered as well as by stable"),
     )
+
+
+def _mean(shadows: Iterable[Shadow], of: Callable[[Shadow], float | None]) -> float | None:
+    """Mean by requests over the replicas that can tell; None where none can."""
+    told = [(each.requests, value) for each in shadows if (value := of(each)) is not None]
+    weight = sum(count for count, _ in told)
+    return sum(count * value for count, value in told) / weight if weight else None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from millstream_api.names import HEADER_BATCH, HEADER_VERSION
+from millstream_api.names import HEADER_BATCH, HEADER_VERSION, HEADER_WATERMARK
 from millstream_serving.http.metrics import CONTENT_TYPE, Metrics
 from millstream_serving.http.requests import (
     LARGEST_BODY,
@@ -184,7 +184,9 @@ def _answer(ranking: Ranking) -> Reply:
         # No error: who sends a value before a model reads it, or after a rollback to a model that
         # does not, is right to. But who has mistyped a name must see it at the first try.
         body["ignored"] = ranking.ignored
-    return Reply(200, orjson.dumps(body), _who(ranking.version, ranking.batch))
+    learned = NONE if ranking.watermark is None else f"{ranking.watermark:.3f}"
+    headers = (*_who(ranking.version, ranking.batch), (HEADER_WATERMARK, learned))
+    return Reply(200, orjson.dumps(body), headers)
 
 
 def _error(

@@ -5,12 +5,14 @@
        └────── pause, longer each time ◄───────┘ the store does not answer
 
 It waits in one place only, and a changed wish wakes it there. Versions that are held go on
-answering whatever happens here.
+answering whatever happens here: where processors are short, the kernel gives them to the threads
+that answer, and this one has what they leave.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -36,6 +38,7 @@ FETCHES_AT_ONCE: Final = 8
 REFUSALS_KEPT: Final = 256
 LONGEST_MESSAGE: Final = 1000  # of a refusal: it may quote what a hostile manifest says
 PAUSES_SECONDS: Final = (0.25, 10.0)  # the first, and the longest, between two tries
+NICENESS: Final = 3  # half the weight of a thread that answers (sched(7))
 LOOK_AT_STORE_SECONDS: Final = 15.0  # how stale the reported health may become when idle
 
 
@@ -121,6 +124,7 @@ class Loader:
                 self._changed.notify()
 
     def _run(self) -> None:
+        give_way()
         pause = self._first_pause
         while not self._is_stopping:
             seen = self._generation
@@ -208,3 +212,13 @@ class Loader:
                 troubles=dict(self._troubles),
             )
         )
+
+
+def give_way() -> None:
+    """Have this thread, and those that it starts from now on, come after threads that answer.
+
+    On Linux niceness is a thread's own and handed down to its children (sched(7)).
+    """
+    thread = threading.get_native_id()
+    usual = os.getpriority(os.PRIO_PROCESS, thread)
+    os.setpriority(os.PRIO_PROCESS, thread, usual + NICENESS)  # the kernel ends it at 19

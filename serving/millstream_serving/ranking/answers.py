@@ -99,7 +99,7 @@ def answer(
     return Outcome(versions[-1].ref, [], None, tuple(nonfinite), asked)
 
 
-def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
     """Probabilities of these logits; exact zeros and ones only beyond double precision."""
     with np.errstate(over="ignore"):
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))

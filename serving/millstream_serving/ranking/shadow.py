@@ -9,6 +9,7 @@ import numpy as np
 from millstream_api.reports import Shadow
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.ranking.answers import Asked, proposals
+from millstream_serving.ranking.differences import calibration, correlation, drift, mean_shift
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from millstream_serving.engine.versions import ModelVersion
 
 ENOUGH: Final = 20  # queries below which made-up ones are added
-SMALLEST_SPREAD: Final = 1e-6  # of logits; below it all candidates are the same to a version
 
 
 def compare(
@@ -42,7 +42,7 @@ def compare(
     correlations: list[float] = []
     ours: list[NDArray[np.float64]] = []
     theirs: list[NDArray[np.float64]] = []
-    scores = nonfinite = 0
+    scores = nonfinite = keys = unknown = unknown_to_stable = 0
     for query in queries:
         new = candidate.logits(query.user, query.items, query.history, pad, query.context)
         old = stable.logits(query.user, query.items, query.history, pad, query.context)
@@ -52,11 +52,16 @@ def compare(
         is_usable &= np.isfinite(old)
         ours.append(new[is_usable].astype(np.float64))
         theirs.append(old[is_usable].astype(np.float64))
-        agreement = _correlation(ours[-1], theirs[-1])
+        agreement = correlation(ours[-1], theirs[-1])
         if agreement is not None:
             correlations.append(agreement)
+        keys += len(query.items) + len(query.history) + (query.user is not None)
+        unknown += _keys_without_row(candidate, query)
+        unknown_to_stable += _keys_without_row(stable, query)
         if not rest():
             return None
+    nothing = np.empty(0)
+    all_new, all_old = np.concatenate([*ours, nothing]), np.concatenate([*theirs, nothing])
     return Shadow(
         candidate=candidate.ref.digest,
         stable=stable.ref.digest,
@@ -64,23 +69,22 @@ def compare(
         scores=scores,
         nonfinite=nonfinite,
         correlation=float(np.mean(correlations)) if correlations else None,
-        mean_shift=_shift(np.concatenate([*ours, []]), np.concatenate([*theirs, []])),
+        mean_shift=mean_shift(all_new, all_old),
+        drift=drift(all_new, all_old),
+        calibration=calibration(all_new, all_old),
+        default_ratio=unknown / keys if keys else None,
+        stable_default_ratio=unknown_to_stable / keys if keys else None,
     )
 
 
-def _correlation(new: NDArray[np.float64], old: NDArray[np.float64]) -> float | None:
-    """Pearson's; None where stable itself sees no difference between the items."""
-    if len(old) < 2 or old.std() < SMALLEST_SPREAD:
-        return None
-    if new.std() < SMALLEST_SPREAD:
-        return 0.0  # the candidate has lost what stable knows
-    return float(np.corrcoef(new, old)[0, 1])
-
-
-def _shift(new: NDArray[np.float64], old: NDArray[np.float64]) -> float:
-    if not len(old):
-        return 0.0
-    return float((new.mean() - old.mean()) / max(float(old.std()), SMALLEST_SPREAD))
+def _keys_without_row(version: ModelVersion, query: Asked) -> int:
+    """How many of the keys that a query looks up read as the default row."""
+    users = np.array([] if query.user is None else [query.user], np.int64)
+    items = np.concatenate([query.items, query.history])
+    return sum(
+        int(np.count_nonzero(version.tables[name].slots(keys) < 0))
+        for name, keys in (("user", users), ("item", items))
+    )
 
 
 def enough_queries(recorded: Sequence[Asked], stable: ModelVersion, popular: int) -> list[Asked]:
@@ -107,5 +111,5 @@ def enough_queries(recorded: Sequence[Asked], stable: ModelVersion, popular: int
 def _first_keys(version: ModelVersion, table: str, count: int) -> NDArray[np.int64]:
     """Some keys that have a row in this version, int64[<= count]."""
     rows = version.tables[table]
-    keys = rows.table.index.keys()[: 64 * count]
+    keys = rows.index.keys()[: 64 * count]
     return keys[rows.slots(keys) >= 0][:count]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from millstream_api.names import HEADER_BATCH, HEADER_VERSION
+from millstream_api.names import HEADER_BATCH, HEADER_VERSION, HEADER_WATERMARK
 from millstream_api.release import batch_of
 from millstream_core.store import StoreUnavailable
 from tests.builders.serving import (
@@ -45,7 +45,8 @@ def reason_of(answer):
 # Queries
 
 
-async def test_a_ranking_names_its_version_and_its_batch(running):
+async def test_a_ranking_names_its_version_its_watermark_and_its_batch(running):
+    """R22: so that whoever reads an answer knows how fresh it is."""
     answer = await running.rank(user_id=3, items=[1001, 1002, "something new"], k=2)
     assert answer.status_code == 200
     body = answer.json()
@@ -54,6 +55,7 @@ async def test_a_ranking_names_its_version_and_its_batch(running):
     assert body["items"][0]["score"] >= body["items"][1]["score"]
     assert answer.headers[HEADER_VERSION] == "0"
     assert answer.headers[HEADER_BATCH] == str(body["batch"])
+    assert float(answer.headers[HEADER_WATERMARK]) == running.publisher.latest.watermark.last
 
 
 async def test_a_ranking_without_a_user_is_answered_by_stable_without_a_batch(running):

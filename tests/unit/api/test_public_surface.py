@@ -30,6 +30,7 @@ def test_names():
         "SERVER_PORT": 8080,
         "HEADER_VERSION": "x-millstream-version",
         "HEADER_BATCH": "x-millstream-batch",
+        "HEADER_WATERMARK": "x-millstream-watermark",
         "CHANNEL_LATEST": "latest",
         "CHANNEL_STABLE": "stable",
         "SETTINGS_PATH": "/etc/millstream/settings.json",

@@ -280,6 +280,7 @@ def test_bad_counters_take_it_back_at_batch_one(fields: dict[str, float], reason
         ({"nonfinite": 3}, "NonFiniteScores"),
         ({"mean_shift": -1.5}, "ScoreShiftExceeded"),
         ({"correlation": -0.9}, "ScoreCorrelationLow"),
+        ({"default_ratio": 0.9, "stable_default_ratio": 0.2}, "DefaultRatioExceeded"),
     ],
 )
 def test_a_bad_shadow_takes_it_back_before_a_user_sees_it(shadow: dict[str, float], reason: str):

@@ -169,6 +169,31 @@ SHADOWS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
         "AnalysisPassed",
     ),
     "turned round": ([{"correlation": -0.7}], "Failed", "ScoreCorrelationLow"),
+    "rows lost": (
+        [{"default_ratio": 0.35, "stable_default_ratio": 0.2}],
+        "Failed",
+        "DefaultRatioExceeded",
+    ),
+    "a few rows lost": (
+        [{"default_ratio": 0.25, "stable_default_ratio": 0.2}],
+        "Passed",
+        "AnalysisPassed",
+    ),
+    "as many keys unknown as to stable": (
+        [{"default_ratio": 0.9, "stable_default_ratio": 0.9}],
+        "Passed",
+        "AnalysisPassed",
+    ),
+    "rows lost on three requests": (
+        [{"requests": 3, "default_ratio": 0.9, "stable_default_ratio": 0.0}],
+        "Passed",
+        "AnalysisPassed",
+    ),
+    "servers that do not count rows yet": (
+        [{"default_ratio": None, "stable_default_ratio": None}],
+        "Passed",
+        "AnalysisPassed",
+    ),
     "no spread to correlate": ([{"correlation": None}], "Passed", "AnalysisPassed"),
     "weighed by requests": (
         [{"requests": 1000}, {"requests": 10, "correlation": -1.0}],

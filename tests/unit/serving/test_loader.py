@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 
 import pytest
 
 from millstream_core.store import AccessDenied, StoreUnavailable
-from millstream_serving.loading.loader import NOTHING_LOADED, Loader
+from millstream_serving.loading.loader import NICENESS, NOTHING_LOADED, Loader
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, random_rows, until
 
@@ -69,6 +71,22 @@ def test_what_is_not_wanted_any_more_goes(publisher, listener, loader):
     until(lambda: listener.is_ready(base, delta), "both versions")
     loader.want([delta])
     until(lambda: set(listener.last.versions) == {delta.digest}, "the base to go")
+
+
+def test_loading_gives_way_to_threads_that_answer(publisher, listener, loader):
+    """R23: it, and whatever fetches for it, has less weight than other threads of the process."""
+    seen = set()
+    get = publisher.objects.get
+
+    def watched(key, at_most=None):
+        seen.add(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return get(key, at_most)
+
+    publisher.objects.get = watched
+    loader.want([publisher.latest.ref()])
+    until(lambda: listener.is_ready(publisher.latest.ref()), "the version")
+    usual = os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+    assert seen == {min(usual + NICENESS, 19)}
 
 
 def test_a_refused_version_is_said_so_and_never_fetched_again(publisher, listener, loader):

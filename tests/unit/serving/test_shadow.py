@@ -14,6 +14,8 @@ from millstream_serving.ranking.shadow import ENOUGH, compare, enough_queries
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, overflowing_dense, random_dense, random_rows
 
+NONE = np.empty(0, np.int64)
+
 
 def shifted(dense, by):
     return dense | {"head.2.bias": dense["head.2.bias"] + np.float32(by)}
@@ -57,6 +59,9 @@ def test_a_version_agrees_with_itself(versions):
     assert shadow.correlation == pytest.approx(1)
     assert shadow.mean_shift == pytest.approx(0, abs=1e-6)
     assert shadow.nonfinite == 0
+    assert shadow.drift == 0
+    assert shadow.calibration == 1
+    assert shadow.default_ratio == shadow.stable_default_ratio == 0
     assert (shadow.candidate, shadow.stable) == (
         versions["same"].ref.digest,
         versions["stable"].ref.digest,
@@ -90,6 +95,18 @@ def test_scores_that_are_not_finite_are_counted_and_nothing_else_breaks(versions
     assert shadow.nonfinite == shadow.scores > 0
     assert shadow.correlation is None
     assert shadow.mean_shift == 0
+
+
+def test_keys_without_a_row_are_counted_on_both_sides(versions):
+    queries = [Asked(None, np.array([1000, 1001, 7]), np.array([8])), Asked(1, np.array([9]), NONE)]
+    shadow = compare(versions["same"], versions["empty"], queries, lambda: True)
+    assert shadow.default_ratio == 3 / 6  # items 7, 8 and 9
+    assert shadow.stable_default_ratio == 4 / 6  # and the user
+
+
+def test_nothing_asked_has_no_ratio(versions):
+    shadow = compare(versions["same"], versions["stable"], [], lambda: True)
+    assert (shadow.default_ratio, shadow.drift, shadow.calibration) == (None, None, None)
 
 
 def test_a_comparison_that_is_over_ends_early(versions):

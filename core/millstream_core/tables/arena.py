@@ -25,9 +25,9 @@ class Arena:
         """Reserve address space; no memory is used yet. MemoryError where there is not enough."""
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
         try:
-            mapping = mmap.mmap(-1, max_rows * width * dtype.itemsize, flags=flags)
+            self._mapping = mmap.mmap(-1, max_rows * width * dtype.itemsize, flags=flags)
         except (OSError, OverflowError) as error:
             raise MemoryError(
                 f"no address space for {max_rows} rows of {width} {dtype} values"
             ) from error
-        self.values: NDArray[Any] = np.frombuffer(mapping, dtype).reshape(max_rows, width)
+        self.values: NDArray[Any] = np.frombuffer(self._mapping, dtype).reshape(max_rows, width)

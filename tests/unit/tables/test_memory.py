@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-# Allocators keep what one thread frees for others; one arena and prompt return make resident
-# memory mean what the program holds.
-ENVIRONMENT = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": "0",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-}
+from tests.builders.processes import run_script
+
 SCRIPT = """
 from pathlib import Path
 
@@ -47,14 +38,5 @@ print(resident() - before, life.table.bytes)
 @pytest.mark.parametrize("commits", [False, True], ids=["never published", "publishing"])
 def test_ten_times_as_many_keys_as_fit(*, commits: bool) -> None:
     """R4: rows stay below the capacity, and real memory within a tenth of the declared bytes."""
-    done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", SCRIPT.format(commits=commits)],
-        env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    resident, declared = map(int, done.stdout.split())
+    resident, declared = map(int, run_script(SCRIPT.format(commits=commits)).split())
     assert resident == pytest.approx(declared, rel=0.1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from millstream_api.names import OVERFLOW_PATH
 from millstream_api.tables import TablesSpec
 from millstream_api.wire import Wire
 
@@ -50,6 +51,7 @@ class TrainerSettings(Wire):
     embedding_dim: int = 64
     history_length: int = 50
     tables: TablesSpec = TablesSpec()
+    overflow_folder: str = OVERFLOW_PATH  # for rows beyond a table's memory budget
     batch_size: int = 256
     sparse_learning_rate: float = 0.05
     dense_learning_rate: float = 0.001

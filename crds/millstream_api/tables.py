@@ -1,16 +1,19 @@
 """How embedding tables grow, forget and are served: a part of RecTraining and of its settings.
 
 Each question has its own field, so that a table that nobody tunes says nothing: who gets a row
-(admission), who loses it (eviction), what is read where there is none (defaultRow), and in how
-many bytes servers keep it (servedAs).
+(admission), who loses it (eviction), what is read where there is none (defaultRow), in how many
+bytes servers keep it (servedAs), and how much of it trainers keep in memory (memory).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from millstream_api.resources import Part, rule, rules
 
+_UNITS: Final = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,5}[MGT]i$", max_length=8)]
 Threshold = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -105,6 +108,18 @@ class EvictionSpec(Part):
     """By norm."""
 
 
+class MemorySpec(Part):
+    """How much memory and disk the rows of a table may take where they are trained."""
+
+    budget: Size
+    """Memory of rows, for example 2Gi. What is known of every key, about 100 bytes, comes on
+    top."""
+
+    overflow: Size
+    """Disk of rows beyond the budget, for example 20Gi. Those used least are there; it is a volume
+    on the node's own disk, twice as large, so that a trainer can go back to a version."""
+
+
 class EmbeddingTableSpec(Part):
     """A table of embeddings."""
 
@@ -113,6 +128,9 @@ class EmbeddingTableSpec(Part):
 
     eviction: EvictionSpec = EvictionSpec()
     """Which rows go."""
+
+    memory: MemorySpec | None = None
+    """Where rows are; by default in memory, all of them."""
 
     default_row: Literal["Zeros", "SharedOov", "HashInit"] = "Zeros"
     """What a key without a row reads as: zeros, one trained row for all, or what the key's own
@@ -133,6 +151,9 @@ class HistoryTableSpec(Part):
     )
     """Which histories go."""
 
+    memory: MemorySpec | None = None
+    """Where histories are; by default in memory, all of them."""
+
 
 class TablesSpec(Part):
     """How the tables of the model grow, forget and are served."""
@@ -145,3 +166,13 @@ class TablesSpec(Part):
 
     history: HistoryTableSpec = HistoryTableSpec()
     """Last items of each user."""
+
+    def overflow_bytes(self) -> int:
+        """Disk that the rows of all tables may take."""
+        memories = (self.user.memory, self.item.memory, self.history.memory)
+        return sum(bytes_of(memory.overflow) for memory in memories if memory is not None)
+
+
+def bytes_of(size: Size) -> int:
+    """How many bytes a size is."""
+    return int(size[:-2]) * _UNITS[size[-2:]]

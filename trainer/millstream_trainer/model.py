@@ -16,10 +16,11 @@ import orjson
 import torch
 
 from millstream_api.manifest import Architecture, DefaultRow, Dtype
-from millstream_api.tables import AdmissionSpec, TablesSpec
+from millstream_api.tables import AdmissionSpec, TablesSpec, bytes_of
 from millstream_core.checkpoint import stored_columns
 from millstream_core.features import PAD, Transform
 from millstream_core.tables.lifecycle import Lifecycle
+from millstream_core.tables.overflow import Overflow
 from millstream_core.tables.snapshots import ColumnSpec
 from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import USAGE, USAGE_COLUMN
@@ -28,11 +29,12 @@ from millstream_trainer.models.din import DIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from millstream_api.settings import TrainerSettings
-    from millstream_api.tables import EmbeddingTableSpec
+    from millstream_api.tables import EmbeddingTableSpec, MemorySpec
     from millstream_core.tables.admission import Memory
 
 ATTENTION: Final = (64, 32)
@@ -162,14 +164,27 @@ class LiveModel:
         dense_learning_rate: float,
         device: torch.device,
         rules: TablesSpec = _NO_RULES,
+        overflow_folder: Path | None = None,
     ) -> LiveModel:
-        """A model that has learned nothing; equal designs begin with equal bits."""
+        """A model that has learned nothing; equal designs begin with equal bits.
+
+        Args:
+            design: of the model.
+            dense_learning_rate: of Adam.
+            device: of the dense part.
+            rules: of the tables.
+            overflow_folder: for rows beyond a memory budget, where there is one.
+
+        Raises:
+            ValueError: a memory budget cannot be kept.
+        """
         network = DIN(design.architecture, design.seed).to(device)
+        user, item, history = rules.user, rules.item, rules.history
+        memories = {"user": user.memory, "item": item.memory, "history": history.memory}
         tables = {
-            name: TrainingTable(columns, seed=design.seed)
+            name: _table(name, columns, design.seed, memories[name], overflow_folder)
             for name, columns in design.tables().items()
         }
-        user, item, history = rules.user, rules.item, rules.history
         return cls(
             design,
             tables,
@@ -232,3 +247,19 @@ class LiveModel:
             }
             if slots:  # a version of before the first step has none
                 self.optimizer.state[parameter] = slots
+
+
+def _table(
+    name: str,
+    columns: Mapping[str, ColumnSpec],
+    seed: int,
+    memory: MemorySpec | None,
+    folder: Path | None,
+) -> TrainingTable:
+    if memory is None or folder is None:
+        return TrainingTable(columns, seed=seed)
+    overflow = Overflow(folder, bytes_of(memory.budget), bytes_of(memory.overflow))
+    try:
+        return TrainingTable(columns, seed=seed, overflow=overflow)
+    except ValueError as error:
+        raise ValueError(f"table {name}: {error}") from error

@@ -84,6 +84,14 @@ class TrainingTable:
         return self._rows.memory_bytes(end) + beside
 
     @property
+    def disk_rows(self) -> int:
+        """Rows beyond the memory budget."""
+        if self._index.end <= self.memory_rows:
+            return 0
+        in_memory = self.memory_rows - len(self.free_slots(self.memory_rows))
+        return len(self) - in_memory
+
+    @property
     def disk_bytes(self) -> int:
         """Disk of rows beyond the memory budget."""
         return self._rows.disk_bytes(self._index.end)

@@ -120,14 +120,54 @@ class MemorySpec(Part):
     on the node's own disk, twice as large, so that a trainer can go back to a version."""
 
 
+class MultiHashSpec(Part):
+    """Keys without end in few rows: each reads as the sum of one row from each small table."""
+
+    tables: Annotated[int, Field(ge=2, le=3)] = 2
+    """Small tables."""
+
+    rows: Annotated[int, Field(ge=1024, le=1 << 30)]
+    """Rows of each. Two keys cannot be told apart by chance of one in rows to the power of
+    tables."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Seed of the hashes."""
+
+
+_NO_RULES_WITH_MULTI_HASH: Final = "!has(self.multiHash) || !({})".format(
+    " || ".join(
+        f"(has(self.{part}) && has(self.{part}.{name}))"
+        for part, names in {
+            "admission": ("counter", "countMin", "probabilistic"),
+            "eviction": ("ttl", "lfu", "l2"),
+        }.items()
+        for name in names
+    )
+)
+
+
 class EmbeddingTableSpec(Part):
     """A table of embeddings."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                _NO_RULES_WITH_MULTI_HASH,
+                "keys of multiHash share their rows, so none can wait for a row or lose it: leave"
+                " out admission and eviction, or multiHash",
+            )
+        )
+    )
 
     admission: AdmissionSpec = AdmissionSpec()
     """Which keys get a row."""
 
     eviction: EvictionSpec = EvictionSpec()
     """Which rows go."""
+
+    multi_hash: MultiHashSpec | None = None
+    """For keys without end; by default every key has a row of its own. Of items, those whose rows
+    are all trained already never count as new. A change begins a new lineage."""
 
     memory: MemorySpec | None = None
     """Where rows are; by default in memory, all of them."""

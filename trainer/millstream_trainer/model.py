@@ -15,7 +15,7 @@ import numpy as np
 import orjson
 import torch
 
-from millstream_api.manifest import Architecture, DefaultRow, Dtype
+from millstream_api.manifest import Architecture, DefaultRow, Dtype, MultiHash
 from millstream_api.tables import AdmissionSpec, TablesSpec, bytes_of
 from millstream_core.checkpoint import stored_columns
 from millstream_core.features import PAD, Transform
@@ -56,6 +56,7 @@ class Embeddings:
 
     served: Dtype  # how servers keep the rows
     default: DefaultRow  # what keys without a row read as
+    multi_hash: MultiHash | None = None  # how keys become those of rows; None: they are
 
     @classmethod
     def of(cls, spec: EmbeddingTableSpec, seed: int) -> Embeddings:
@@ -66,7 +67,12 @@ class Embeddings:
             seed=seed if is_drawn else 0,
             spread=ROW_SPREAD if is_drawn else 0.0,
         )
-        return cls(SERVED[spec.served_as], default)
+        by = spec.multi_hash
+        return cls(
+            SERVED[spec.served_as],
+            default,
+            MultiHash(tables=by.tables, rows=by.rows, seed=by.seed) if by else None,
+        )
 
     def columns(self, width: int) -> dict[str, ColumnSpec]:
         """Columns of the training table by name."""
@@ -120,6 +126,11 @@ class Design:
         """What keys without a row read as, by table name."""
         return {"user": self.user.default, "item": self.item.default, "history": DefaultRow()}
 
+    def multi_hashes(self) -> dict[str, MultiHash]:
+        """How keys become those of rows, of the tables where they do."""
+        found = {"user": self.user.multi_hash, "item": self.item.multi_hash}
+        return {name: by for name, by in found.items() if by is not None}
+
     def lineage(self) -> str:
         """12 hex digits that name all versions of this design: a hash of what they store."""
         defaults = self.defaults()
@@ -138,6 +149,9 @@ class Design:
                 for table, columns in self.tables().items()
             },
         }
+        hashed = {name: by.model_dump(mode="json") for name, by in self.multi_hashes().items()}
+        if hashed:  # lineages of before there was such a thing keep their names
+            described["multi_hash"] = hashed
         canonical = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:12]
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from millstream_api.manifest import Architecture, Column, DefaultRow
+from millstream_api.manifest import Architecture, Column, DefaultRow, MultiHash
+from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.engine.networks import prepare, shapes_of
 from millstream_serving.engine.rows import rows_of
@@ -38,6 +39,9 @@ def warm_up() -> None:
     weights = prepare(_SMALLEST, dense)
     logits = np.empty(3, np.float32)
     stored = rows_of(delta, DefaultRow())
+    by = MultiHash(tables=2, rows=8, seed=0)
+    row_keys(keys, by)
+    row_keys(np.arange(3), by)
     user, items, history = np.array([0], np.int64), np.arange(3), np.arange(2)
     score(
         weights,

@@ -204,7 +204,10 @@ class Shelf:
             weights=weights,
             tables=tables,
             rows={
-                name: rows_of(tables[name], manifest.tables[name].default) for name in EMBEDDINGS
+                name: rows_of(
+                    tables[name], manifest.tables[name].default, manifest.tables[name].multi_hash
+                )
+                for name in EMBEDDINGS
             },
             popular=files.dense["candidates.popular"],
             newest=files.dense["candidates.new"],

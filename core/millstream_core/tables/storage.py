@@ -2,6 +2,10 @@
 
 Most of what uses rows goes by `values` and slots, which are the same wherever a row is. What is
 read of every row again and again stays in memory, whatever the budget.
+
+This is the seam for further tiers. Rows on a GPU would be the slots below another bound, placed by
+the same `exchanges`; whoever brings them passes the contract in tests/unit/tables/test_storage.py,
+and reads and writes what is there by slot on the device, because host code cannot by `values`.
 """
 
 from __future__ import annotations

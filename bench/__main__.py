@@ -1,7 +1,8 @@
-"""`python -m bench [data | served | ways]`: what the tables cost, against peers and bars.
+"""`python -m bench [data | served | tiers | ways]`: what the tables cost, against peers and bars.
 
     data     a step of training, checkpoints, a server's versions; at 1e6 and at 1e7 rows
     served   rows in fewer bytes
+    tiers    rows beyond a memory budget; part of data too
     ways     catching up with a model
 
 All of them where none is named. Writes `build/reports/bench-<suite>.json`. Absolute times are those
@@ -21,6 +22,7 @@ from bench.checkpoints import checkpoint_rows
 from bench.lookups import lookup_rows
 from bench.served import served_forms
 from bench.tables import table_rows
+from bench.tiers import tier_rows
 from bench.versions import version_rows
 from bench.ways import way_rows
 from demo.report import as_table, write_report
@@ -39,12 +41,13 @@ def data_rows() -> list[Row]:
     rows = [*table_rows(), *version_rows()]
     for count in COUNTS:
         rows += [*lookup_rows(count), *checkpoint_rows(count)]
-    return rows
+    return [*rows, *tier_rows()]
 
 
 SUITES: Final[dict[str, Callable[[], list[Row]]]] = {
     "data": data_rows,
     "served": served_forms,
+    "tiers": tier_rows,
     "ways": way_rows,
 }
 

@@ -82,11 +82,23 @@ class DefaultRow(Wire):
     spread: float = Field(default=0.0, ge=0, le=1e6)
 
 
+class MultiHash(Wire):
+    """Keys are sums of one row from each of a few small tables; see `tables.multihash`.
+
+    Keys of the table are then those of its rows: t · rows + r for row r of small table t.
+    """
+
+    tables: int = Field(ge=2, le=3)
+    rows: int = Field(ge=1, lt=1 << 31)  # of each small table
+    seed: int = Field(ge=0, lt=1 << 53)
+
+
 class Table(Wire):
     """One table keyed by 64-bit ids, as of this version."""
 
     columns: dict[str, Column]
     default: DefaultRow = DefaultRow()
+    multi_hash: MultiHash | None = None  # None: a key has a row of its own
     seed: int  # of the row initialiser
     rows: Rows  # alive in this version
     touched: Rows  # rows written by this version

@@ -38,3 +38,6 @@ CHANNEL_STABLE: Final = "stable"
 SETTINGS_PATH: Final = "/etc/millstream/settings.json"
 SETTINGS_KEY: Final = "settings.json"
 RELEASE_KEY: Final = "release.json"
+
+# Where the operator mounts a disk for rows beyond a table's memory budget.
+OVERFLOW_PATH: Final = "/overflow"

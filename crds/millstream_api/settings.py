@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from millstream_api.features import FEATURE_DIM, Feature
+from millstream_api.names import OVERFLOW_PATH
 from millstream_api.tables import TablesSpec
 from millstream_api.wire import Wire
 
@@ -54,6 +55,7 @@ class TrainerSettings(Wire):
     features: tuple[Feature, ...] = Field(default=(), exclude_if=lambda listed: not listed)
     feature_dim: int = Field(default=FEATURE_DIM, exclude_if=lambda dim: dim == FEATURE_DIM)
     tables: TablesSpec = TablesSpec()
+    overflow_folder: str = OVERFLOW_PATH  # for rows beyond a table's memory budget
     batch_size: int = 256
     sparse_learning_rate: float = 0.05
     dense_learning_rate: float = 0.001

@@ -1,16 +1,19 @@
 """How embedding tables grow, forget and are served: a part of RecTraining and of its settings.
 
 Each question has its own field, so that a table that nobody tunes says nothing: who gets a row
-(admission), who loses it (eviction), what is read where there is none (defaultRow), and in how
-many bytes servers keep it (servedAs).
+(admission), who loses it (eviction), what is read where there is none (defaultRow), in how many
+bytes servers keep it (servedAs), and how much of it trainers keep in memory (memory).
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import ConfigDict, Field
 
 from millstream_api.resources import Part, rule, rules
 
+_UNITS: Final = {"Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
+
+Size = Annotated[str, Field(pattern="^[1-9][0-9]{0,5}[MGT]i$", max_length=8)]
 Threshold = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -105,14 +108,69 @@ class EvictionSpec(Part):
     """By norm."""
 
 
+class MemorySpec(Part):
+    """How much memory and disk the rows of a table may take where they are trained."""
+
+    budget: Size
+    """Memory of rows, for example 2Gi. What is known of every key, about 100 bytes, comes on
+    top."""
+
+    overflow: Size
+    """Disk of rows beyond the budget, for example 20Gi. Those used least are there; it is a volume
+    on the node's own disk, twice as large, so that a trainer can go back to a version."""
+
+
+class MultiHashSpec(Part):
+    """Keys without end in few rows: each reads as the sum of one row from each small table."""
+
+    tables: Annotated[int, Field(ge=2, le=3)] = 2
+    """Small tables."""
+
+    rows: Annotated[int, Field(ge=1024, le=1 << 30)]
+    """Rows of each. Two keys cannot be told apart by chance of one in rows to the power of
+    tables."""
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Seed of the hashes."""
+
+
+_NO_RULES_WITH_MULTI_HASH: Final = "!has(self.multiHash) || !({})".format(
+    " || ".join(
+        f"(has(self.{part}) && has(self.{part}.{name}))"
+        for part, names in {
+            "admission": ("counter", "countMin", "probabilistic"),
+            "eviction": ("ttl", "lfu", "l2"),
+        }.items()
+        for name in names
+    )
+)
+
+
 class EmbeddingTableSpec(Part):
     """A table of embeddings."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                _NO_RULES_WITH_MULTI_HASH,
+                "keys of multiHash share their rows, so none can wait for a row or lose it: leave"
+                " out admission and eviction, or multiHash",
+            )
+        )
+    )
 
     admission: AdmissionSpec = AdmissionSpec()
     """Which keys get a row."""
 
     eviction: EvictionSpec = EvictionSpec()
     """Which rows go."""
+
+    multi_hash: MultiHashSpec | None = None
+    """For keys without end; by default every key has a row of its own. Of items, those whose rows
+    are all trained already never count as new. A change begins a new lineage."""
+
+    memory: MemorySpec | None = None
+    """Where rows are; by default in memory, all of them."""
 
     default_row: Literal["Zeros", "SharedOov", "HashInit"] = "Zeros"
     """What a key without a row reads as: zeros, one trained row for all, or what the key's own
@@ -133,6 +191,9 @@ class HistoryTableSpec(Part):
     )
     """Which histories go."""
 
+    memory: MemorySpec | None = None
+    """Where histories are; by default in memory, all of them."""
+
 
 class TablesSpec(Part):
     """How the tables of the model grow, forget and are served."""
@@ -145,3 +206,13 @@ class TablesSpec(Part):
 
     history: HistoryTableSpec = HistoryTableSpec()
     """Last items of each user."""
+
+    def overflow_bytes(self) -> int:
+        """Disk that the rows of all tables may take."""
+        memories = (self.user.memory, self.item.memory, self.history.memory)
+        return sum(bytes_of(memory.overflow) for memory in memories if memory is not None)
+
+
+def bytes_of(size: Size) -> int:
+    """How many bytes a size is."""
+    return int(size[:-2]) * _UNITS[size[-2:]]

@@ -8,12 +8,14 @@ import numpy as np
 
 from millstream_api.tables import AdmissionSpec, EvictionSpec
 from millstream_core.tables.lifecycle import Lifecycle
+from millstream_core.tables.overflow import Overflow
 from millstream_core.tables.snapshots import ColumnSpec
 from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import USAGE, USAGE_COLUMN, Moment, Uses
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
 T0 = 1_700_000_000.0
 COLUMNS = {
@@ -21,6 +23,7 @@ COLUMNS = {
     "accumulator": ColumnSpec(dtype="float32", width=1),
     USAGE: USAGE_COLUMN,
 }
+ROW_BYTES = 4 * 4 + 4 + 16  # of what can be on disk: values, accumulator, hash
 
 
 def make_life(
@@ -28,13 +31,19 @@ def make_life(
     eviction: Mapping[str, object] | None = None,
     *,
     max_rows: int = 1 << 16,
+    overflow: Overflow | None = None,
 ) -> Lifecycle:
     """A table with rules as a custom resource writes them, for example {"ttl": {"seconds": 5}}."""
     return Lifecycle(
-        TrainingTable(COLUMNS, seed=7, max_rows=max_rows),
+        TrainingTable(COLUMNS, seed=7, max_rows=max_rows, overflow=overflow),
         AdmissionSpec.model_validate(admission or {}),
         EvictionSpec.model_validate(eviction or {}),
     )
+
+
+def make_overflow(folder: Path, rows: int, limit: int = 1 << 30) -> Overflow:
+    """So many rows of COLUMNS in memory."""
+    return Overflow(folder, budget=rows * ROW_BYTES, limit=limit)
 
 
 def make_uses(occurrences: Iterable[int], time: float = T0) -> Uses:

@@ -44,6 +44,19 @@ class Instruments:
         self.table_bytes = gauge(
             f"{prefix}table_bytes", "Memory of rows and of keys that wait for one.", ["table"]
         )
+        self.disk_rows = gauge(
+            f"{prefix}table_disk_rows", "Rows beyond the memory budget, by table.", ["table"]
+        )
+        self.disk_bytes = gauge(f"{prefix}table_disk_bytes", "Disk of these rows.", ["table"])
+        self.read = counter(
+            f"{prefix}rows_read",
+            "Rows that steps found, by table and tier, memory or disk; counted once some are on "
+            "disk.",
+            ["table", "tier"],
+        )
+        self.moved = counter(
+            f"{prefix}rows_moved", "Rows that came from disk into memory, by table.", ["table"]
+        )
         self.admitted = counter(f"{prefix}rows_admitted", "Rows begun, by table.", ["table"])
         self.evicted = counter(
             f"{prefix}rows_evicted",
@@ -95,7 +108,12 @@ class Instruments:
         self.turned_away.labels(table).inc(changes.turned_away)
         for rule, rows in changes.evicted.items():
             self.evicted.labels(table, rule).inc(rows)
+        for tier, rows in changes.read.items():
+            self.read.labels(table, tier).inc(rows)
+        self.moved.labels(table).inc(changes.moved)
         self.table_bytes.labels(table).set(life.bytes)
+        self.disk_rows.labels(table).set(life.table.disk_rows)
+        self.disk_bytes.labels(table).set(life.table.disk_bytes)
 
     def observe_progress(self, progress: Progress) -> None:
         """Show the same figures as the progress report."""

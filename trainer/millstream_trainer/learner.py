@@ -18,6 +18,7 @@ import torch
 from torch.nn import functional
 
 from millstream_core.features import PAD
+from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.usage import Moment, Uses
 from millstream_trainer.model import CONTEXT
 from millstream_trainer.models.din import Inputs
@@ -45,9 +46,35 @@ class Diverged(Exception):  # noqa: N818
 class _Gathered:
     """Distinct rows of one table for one batch, as a leaf of the graph."""
 
-    keys: NDArray[np.int64]  # [n] distinct; those without a row ascending
+    keys: NDArray[np.int64]  # [n] of rows, distinct; those without a row ascending
     leaf: torch.Tensor  # float32[n, d], the default row where the table has none
-    index: NDArray[np.int64]  # of every use, into keys
+    parts: NDArray[np.int64] | None  # [m, tables] into keys: whose sum an id is; None: its row
+    ids: NDArray[np.int64]  # [m] distinct, as they are in events; without parts they are the keys
+    index: NDArray[np.int64]  # of every use, into ids
+
+    def summed(self) -> torch.Tensor:
+        """What the network sees of each id, float32[m, d]: added up as servers do."""
+        if self.parts is None:
+            return self.leaf
+        first, *others = (
+            torch.from_numpy(part).to(self.leaf.device)
+            for part in np.ascontiguousarray(self.parts.T)
+        )
+        total = functional.embedding(first, self.leaf)
+        for other in others:
+            total = total + functional.embedding(other, self.leaf)
+        return total
+
+    def uses(self, times: NDArray[np.float64]) -> Uses:
+        """Every use of a row; `times` are float64, one for each use of an id."""
+        if self.parts is None:
+            return Uses.of(self.keys, self.index, times)
+        rows = self.parts[self.index]
+        return Uses.of(self.keys, rows.ravel(), np.repeat(times, rows.shape[1]))
+
+    def ids_of(self, are_keys: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """The ids of which a row is among these; bool[n]."""
+        return self.ids[are_keys if self.parts is None else are_keys[self.parts].any(axis=1)]
 
 
 class Learner:
@@ -58,6 +85,7 @@ class Learner:
         self._rate = np.float32(sparse_learning_rate)
         self._device = next(model.network.parameters()).device
         self._defaults = model.design.defaults()
+        self._multi_hashes = model.design.multi_hashes()
 
     def learn(self, batch: EventBatch) -> NDArray[np.float32]:
         """Score a batch, then learn from it.
@@ -121,12 +149,21 @@ class Learner:
         return seen
 
     def _gather(self, table: str, keys: NDArray[np.int64]) -> _Gathered:
-        distinct = self._model.tables[table].distinct(keys)
+        by = self._multi_hashes.get(table)
+        if by is None:
+            distinct = self._model.tables[table].distinct(keys)
+            leaf = self._leaf(table, distinct.keys)
+            return _Gathered(distinct.keys, leaf, None, distinct.keys, distinct.index)
+        ids, index = np.unique(keys, return_inverse=True)
+        distinct = self._model.tables[table].distinct(row_keys(ids, by).ravel())
+        parts = distinct.index.reshape(len(ids), by.tables)
+        return _Gathered(distinct.keys, self._leaf(table, distinct.keys), parts, ids, index)
+
+    def _leaf(self, table: str, keys: NDArray[np.int64]) -> torch.Tensor:
         # Allocated by torch, whose alignment makes the same sums on every run.
-        width = self._model.tables[table].columns["rows"].width
-        leaf = torch.empty((len(distinct.keys), width))
-        read_rows(self._model.tables[table], self._defaults[table], distinct.keys, leaf.numpy())
-        return _Gathered(distinct.keys, leaf.to(self._device).requires_grad_(), distinct.index)
+        leaf = torch.empty((len(keys), self._model.tables[table].columns["rows"].width))
+        read_rows(self._model.tables[table], self._defaults[table], keys, leaf.numpy())
+        return leaf.to(self._device).requires_grad_()
 
     def _contexts(self, batch: EventBatch) -> _Gathered | None:
         """The rows that the batch reads of contexts; None for models that read none."""
@@ -148,8 +185,8 @@ class Learner:
 
         shape = (len(batch), -1)
         return Inputs(
-            users=users.leaf,
-            items=items.leaf,
+            users=users.summed(),
+            items=items.summed(),
             user_index=tensor(users.index),
             item_index=tensor(items.index[: len(batch)]),
             history_index=tensor(items.index[len(batch) :].reshape(histories.shape)),
@@ -162,7 +199,7 @@ class Learner:
     def _update(
         self, name: str, gathered: _Gathered, times: NDArray[np.float64], moment: Moment
     ) -> NDArray[np.int64]:
-        """Row-wise Adagrad on the rows of a table; returns the keys that have one only now.
+        """Row-wise Adagrad on the rows of a table; returns the ids that have one only now.
 
         Args:
             name: of the table.
@@ -172,7 +209,7 @@ class Learner:
         """
         table, life = self._model.tables[name], self._model.lives[name]
         real = np.flatnonzero(gathered.keys != PAD)
-        uses = Uses.of(gathered.keys, gathered.index, times).at(real)
+        uses = gathered.uses(times).at(real)
         assert gathered.leaf.grad is not None
         gradients = np.take(gathered.leaf.grad.cpu().numpy(), real, axis=0)
         is_unknown = table.slots(uses.keys) < 0
@@ -184,7 +221,9 @@ class Learner:
             shared = table.admit(_SHARED)
             self._descend(table, shared, gradients[is_unknown].sum(axis=0, keepdims=True))
             table.touch(shared)
-        return uses.keys[is_unknown & (slots >= 0)]
+        are_new = np.zeros(len(gathered.keys), np.bool_)
+        are_new[real] = is_unknown & (slots >= 0)
+        return gathered.ids_of(are_new)
 
     def _descend(self, table: TrainingTable, slots: Slots, gradients: NDArray[np.float32]) -> None:
         update_rows(table.values("rows"), table.values("accumulator"), slots, gradients, self._rate)

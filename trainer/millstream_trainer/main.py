@@ -99,7 +99,13 @@ def build_trainer(
     transfers = ThreadPoolExecutor(TRANSFERS, thread_name_prefix="transfer")
     design = Design.of(settings)
     restorer = Restorer(
-        store, transfers, design, settings.dense_learning_rate, device, settings.tables
+        store,
+        transfers,
+        design,
+        settings.dense_learning_rate,
+        device,
+        settings.tables,
+        Path(settings.overflow_folder),
     )
     link = StoreLink(
         Writer(store, transfers, design, settings.model, worker, token, _producer()),
@@ -151,7 +157,7 @@ def main(arguments: list[str] | None = None) -> None:
         _end(2, str(error))
     try:
         trainer.run()
-    except (Diverged, Fenced) as error:
+    except (Diverged, Fenced, MemoryError) as error:
         _end(1, str(error))
     _end(0, "trained until asked to end")
 

@@ -15,11 +15,12 @@ import numpy as np
 import orjson
 import torch
 
-from millstream_api.manifest import Architecture, ContextInputs, DefaultRow, Dtype
-from millstream_api.tables import AdmissionSpec, EvictionSpec, TablesSpec
+from millstream_api.manifest import Architecture, ContextInputs, DefaultRow, Dtype, MultiHash
+from millstream_api.tables import AdmissionSpec, EvictionSpec, TablesSpec, bytes_of
 from millstream_core.checkpoint import stored_columns
 from millstream_core.features import PAD, ContextFeatures, Transform
 from millstream_core.tables.lifecycle import Lifecycle
+from millstream_core.tables.overflow import Overflow
 from millstream_core.tables.snapshots import ColumnSpec
 from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import USAGE, USAGE_COLUMN
@@ -28,11 +29,12 @@ from millstream_trainer.models.din import DIN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from millstream_api.settings import TrainerSettings
-    from millstream_api.tables import EmbeddingTableSpec
+    from millstream_api.tables import EmbeddingTableSpec, MemorySpec
     from millstream_core.tables.admission import Memory
 
 ATTENTION: Final = (64, 32)
@@ -55,6 +57,7 @@ class Embeddings:
 
     served: Dtype  # how servers keep the rows
     default: DefaultRow  # what keys without a row read as
+    multi_hash: MultiHash | None = None  # how keys become those of rows; None: they are
 
     @classmethod
     def of(cls, spec: EmbeddingTableSpec, seed: int) -> Embeddings:
@@ -65,7 +68,12 @@ class Embeddings:
             seed=seed if is_drawn else 0,
             spread=ROW_SPREAD if is_drawn else 0.0,
         )
-        return cls(SERVED[spec.served_as], default)
+        by = spec.multi_hash
+        return cls(
+            SERVED[spec.served_as],
+            default,
+            MultiHash(tables=by.tables, rows=by.rows, seed=by.seed) if by else None,
+        )
 
     def columns(self, width: int) -> dict[str, ColumnSpec]:
         """Columns of the training table by name."""
@@ -137,6 +145,11 @@ class Design:
         defaults = {"user": self.user.default, "item": self.item.default}
         return {name: defaults.get(name, DefaultRow()) for name in self.tables()}
 
+    def multi_hashes(self) -> dict[str, MultiHash]:
+        """How keys become those of rows, of the tables where they do."""
+        found = {"user": self.user.multi_hash, "item": self.item.multi_hash}
+        return {name: by for name, by in found.items() if by is not None}
+
     def lineage(self) -> str:
         """12 hex digits that name all versions of this design: a hash of what they store."""
         defaults = self.defaults()
@@ -155,6 +168,9 @@ class Design:
                 for table, columns in self.tables().items()
             },
         }
+        hashed = {name: by.model_dump(mode="json") for name, by in self.multi_hashes().items()}
+        if hashed:  # lineages of before there was such a thing keep their names
+            described["multi_hash"] = hashed
         canonical = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:12]
 
@@ -181,14 +197,27 @@ class LiveModel:
         dense_learning_rate: float,
         device: torch.device,
         rules: TablesSpec = _NO_RULES,
+        overflow_folder: Path | None = None,
     ) -> LiveModel:
-        """A model that has learned nothing; equal designs begin with equal bits."""
+        """A model that has learned nothing; equal designs begin with equal bits.
+
+        Args:
+            design: of the model.
+            dense_learning_rate: of Adam.
+            device: of the dense part.
+            rules: of the tables.
+            overflow_folder: for rows beyond a memory budget, where there is one.
+
+        Raises:
+            ValueError: a memory budget cannot be kept.
+        """
         network = DIN(design.architecture, design.seed).to(device)
+        user, item, history = rules.user, rules.item, rules.history
+        memories = {"user": user.memory, "item": item.memory, "history": history.memory}
         tables = {
-            name: TrainingTable(columns, seed=design.seed)
+            name: _table(name, columns, design.seed, memories.get(name), overflow_folder)
             for name, columns in design.tables().items()
         }
-        user, item, history = rules.user, rules.item, rules.history
         ways = {
             "user": (user.admission, user.eviction),
             "item": (item.admission, item.eviction),
@@ -253,3 +282,19 @@ class LiveModel:
             }
             if slots:  # a version of before the first step has none
                 self.optimizer.state[parameter] = slots
+
+
+def _table(
+    name: str,
+    columns: Mapping[str, ColumnSpec],
+    seed: int,
+    memory: MemorySpec | None,
+    folder: Path | None,
+) -> TrainingTable:
+    if memory is None or folder is None:
+        return TrainingTable(columns, seed=seed)
+    overflow = Overflow(folder, bytes_of(memory.budget), bytes_of(memory.overflow))
+    try:
+        return TrainingTable(columns, seed=seed, overflow=overflow)
+    except ValueError as error:
+        raise ValueError(f"table {name}: {error}") from error

@@ -12,10 +12,13 @@ import numpy as np
 import torch
 
 from millstream_api.features import FeatureSpec
+from millstream_api.manifest import MultiHash
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
 from millstream_api.tables import TablesSpec
 from millstream_core.features import ContextFeatures
 from millstream_core.tables.lifecycle import SWEEP_STEPS
+from millstream_core.tables.multihash import row_keys
+from millstream_core.tables.placement import exchanges
 from millstream_core.tables.snapshots import seal
 from millstream_trainer.learner import Learner
 from millstream_trainer.model import Design, LiveModel
@@ -62,7 +65,11 @@ def warm_up() -> None:
     stream = SyntheticStream(source)
     for _ in range(2 * SWEEP_STEPS):
         learner.learn(decode(stream.poll(limit=64, now=600.0).records, features))
+    row_keys(np.arange(2), MultiHash(tables=2, rows=8, seed=0))
     for table in model.tables.values():
+        first, second, *_ = table.all_slots()
+        table.exchange(np.array([first], np.int32), np.array([second], np.int32))
+        exchanges(table, since_step=0)
         rows = seal(table.snapshot(whole=True)).snapshot.rows
         # Rows of a version are read-only where they are read: kernels are compiled for that too.
         for array in (rows.keys, rows.gone, *rows.columns.values()):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, get_args
 
 import numpy as np
 
-from millstream_api.manifest import Column, DefaultRow, Group, ObjectRef, Shard, Table
+from millstream_api.manifest import Column, DefaultRow, Group, MultiHash, ObjectRef, Shard, Table
 from millstream_core.checkpoint.promises import BUCKETS, refuse_promises
 from millstream_core.store import IntegrityError
 from millstream_core.tables.encoding import stored_form
@@ -63,7 +63,11 @@ class Folder:
 
 
 def write_table(
-    folder: Folder, name: str, sealed: SealedTable, default: DefaultRow | None = None
+    folder: Folder,
+    name: str,
+    sealed: SealedTable,
+    default: DefaultRow | None = None,
+    multi_hash: MultiHash | None = None,
 ) -> Table:
     """Write one table's snapshot and describe it; returns when all of it is durable.
 
@@ -72,6 +76,7 @@ def write_table(
         name: of the table.
         sealed: what to write.
         default: what keys without a row read as; None: zeros.
+        multi_hash: how keys become those of rows; None: they are.
     """
     snapshot = sealed.snapshot
     columns = stored_columns(snapshot.specs)
@@ -83,6 +88,7 @@ def write_table(
     return Table(
         columns=columns,
         default=default or DefaultRow(),
+        multi_hash=multi_hash,
         seed=snapshot.seed,
         rows=snapshot.total,
         touched=snapshot.touched,

@@ -201,7 +201,10 @@ def leg_tables(store: ModelStore, leg: Leg) -> Mapping[str, Table]:
 
     def fixed(tables: Mapping[str, Table]) -> dict[str, object]:
         return {
-            name: (table.columns, table.default, table.seed, table.rows, table.digest_after)
+            name: (
+                *(table.columns, table.default, table.multi_hash, table.seed),
+                *(table.rows, table.digest_after),
+            )
             for name, table in tables.items()
         }
 

@@ -31,7 +31,7 @@ class Arena:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
         size = max_rows * width * dtype.itemsize
         try:
-            mapping = mmap.mmap(-1, size, flags=flags)
+            self._mapping = mmap.mmap(-1, size, flags=flags)
         except (OSError, OverflowError) as error:
             raise MemoryError(
                 f"no address space for {max_rows} rows of {width} {dtype} values"
@@ -39,5 +39,5 @@ class Arena:
         if size > SMALL_PAGES:
             # Advice only: where the kernel has no huge pages, it stays with small ones.
             with suppress(OSError):
-                mapping.madvise(mmap.MADV_HUGEPAGE, SMALL_PAGES)
-        self.values: NDArray[Any] = np.frombuffer(mapping, dtype).reshape(max_rows, width)
+                self._mapping.madvise(mmap.MADV_HUGEPAGE, SMALL_PAGES)
+        self.values: NDArray[Any] = np.frombuffer(self._mapping, dtype).reshape(max_rows, width)

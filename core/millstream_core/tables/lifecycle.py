@@ -2,7 +2,8 @@
 
     look-ups of a step ──► admit ──► optimizer ──► trained ──► sweep, every SWEEP_STEPS steps
                              │                                   │
-                             └─ waits, counted                   └─ tombstones of the next delta
+                             └─ waits, counted                   ├─ tombstones of the next delta
+                                                                 └─ placement: memory or disk
 
 Sweeps go by the number of the step, not by versions or clocks: so the state follows from the
 stream alone, and a replay after a crash arrives at the same rows whenever versions were taken.
@@ -19,6 +20,7 @@ import numpy as np
 
 from millstream_core.tables.admission import admission_of
 from millstream_core.tables.eviction import condemned
+from millstream_core.tables.placement import exchanges
 from millstream_core.tables.usage import USAGE, note_uses
 
 if TYPE_CHECKING:
@@ -38,6 +40,8 @@ class Changes:
     admitted: int = 0  # rows
     turned_away: int = 0  # occurrences of keys that have to wait
     evicted: Counter[str] = field(default_factory=Counter)  # rows by rule
+    read: Counter[str] = field(default_factory=Counter)  # rows that steps found, by tier
+    moved: int = 0  # rows that came from disk into memory
 
 
 class Lifecycle:
@@ -59,6 +63,7 @@ class Lifecycle:
         self._half_life = eviction.lfu.half_life_seconds if eviction.lfu else None
         self._capacity = eviction.lfu.capacity if eviction.lfu else None
         self._swept_at = 0  # the first sweep of a process looks at all rows
+        self._placed_at = 0  # likewise
         self._changes = Changes()
 
     @property
@@ -74,6 +79,7 @@ class Lifecycle:
     def admit(self, uses: Uses, moment: Moment) -> Slots:
         """Where the rows of these keys are, int32[n]; -1 where a key has to wait for one."""
         slots = self.table.slots(uses.keys)
+        self._count_tiers(slots)
         unknown = np.flatnonzero(slots < 0)
         if len(unknown):
             asking = uses.at(unknown)
@@ -89,10 +95,15 @@ class Lifecycle:
         self.table.touch(slots)
 
     def sweep(self, moment: Moment) -> None:
-        """Evict what has to go after this step, if it is time to look."""
+        """Evict and place rows after this step, if it is time."""
         is_above = self._capacity is not None and len(self.table) > self._capacity
-        if not is_above and moment.step % SWEEP_STEPS:
-            return
+        is_due = moment.step % SWEEP_STEPS == 0
+        if is_above or is_due:
+            self._evict(moment)
+        if is_due and self.table.disk_bytes:
+            self._place(moment)
+
+    def _evict(self, moment: Moment) -> None:
         for rule, slots in condemned(
             self.table, self._eviction, moment.now, since_step=self._swept_at
         ).items():
@@ -100,3 +111,15 @@ class Lifecycle:
             self._changes.evicted[rule] += len(slots)
         self.admission.sweep(moment)
         self._swept_at = moment.step
+
+    def _place(self, moment: Moment) -> None:
+        in_memory, on_disk = exchanges(self.table, since_step=self._placed_at)
+        self.table.exchange(in_memory, on_disk)
+        self._changes.moved += len(on_disk)
+        self._placed_at = moment.step
+
+    def _count_tiers(self, slots: Slots) -> None:
+        if self.table.disk_bytes:
+            on_disk = int(np.count_nonzero(slots >= self.table.memory_rows))
+            self._changes.read["disk"] += on_disk
+            self._changes.read["memory"] += int(np.count_nonzero(slots >= 0)) - on_disk

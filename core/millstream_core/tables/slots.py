@@ -77,6 +77,10 @@ class SlotIndex:
         """Which of these slots have a key, bool[n]."""
         return np.take(self._in_use.values[:, 0], slots)
 
+    def free_slots(self, below: int) -> Slots:
+        """Slots below this one that keys have left, ascending, int32[n]."""
+        return np.flatnonzero(~self._in_use.values[: min(below, self.end), 0]).astype(np.int32)
+
     def distinct(self, keys: Keys) -> Distinct:
         """Each of these keys once, with its slot.
 
@@ -140,6 +144,34 @@ class SlotIndex:
         self._count -= len(freed)
         return slots
 
+    def end_with(self, more: int) -> int:
+        """Where `end` would be with so many more keys."""
+        return self.end + max(0, more - (self.end - self._count))
+
+    def exchange(self, left: Slots, right: Slots) -> None:
+        """Let the keys of slots change places, pair by pair.
+
+        Args:
+            left: int32[n], each at most once; some may be free.
+            right: int32[n], in use, none of them in `left`.
+        """
+        keys = self.keys_at(right)
+        was_free = ~self.are_in_use(left)
+        _point(self._cells, self.keys_at(left[~was_free]), right[~was_free])
+        _point(self._cells, keys, left)
+        self._keys.values[right, 0] = self.keys_at(left)
+        self._keys.values[left, 0] = keys
+        if was_free.any():
+            self._in_use.values[left[was_free], 0] = True
+            self._in_use.values[right[was_free], 0] = False
+            self._free_instead(left[was_free], right[was_free])
+
+    def _free_instead(self, taken: Slots, freed: Slots) -> None:
+        stack = self._free.values[: self.end - self._count, 0]
+        places = np.flatnonzero(np.isin(stack, taken))
+        order = np.argsort(taken)
+        stack[places] = freed[order][np.searchsorted(taken[order], stack[places])]
+
     def _make_room(self, unknown: Keys) -> None:
         count, most = self._count + len(unknown), len(self._keys.values)
         if count > most:
@@ -187,6 +219,17 @@ def _insert(
             added += 1
         slots[i] = cells[cell, 1]
     return added
+
+
+@njit(cache=True, nogil=True)
+def _point(cells: NDArray[np.int64], keys: Keys, slots: Slots) -> None:
+    """Give known keys other slots."""
+    size = len(cells)
+    for i in range(len(keys)):
+        cell = home_cell(keys[i], size)
+        while cells[cell, 0] != keys[i] or cells[cell, 1] == EMPTY:
+            cell = (cell + 1) & (size - 1)
+        cells[cell, 1] = slots[i]
 
 
 @njit(cache=True, nogil=True)

@@ -2,21 +2,23 @@
 
 Which rows changed since the last commit is `written`'s to say. Rows that are evicted leave at
 once, and their slots are given to other keys; what is left of them for the next versions is in
-`departed`.
+`departed`. With a memory budget the rows of higher slots are on disk; `placement` says which rows
+should change places.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from millstream_core.tables.arena import Arena
 from millstream_core.tables.defaults import draw_rows, fill_rows
 from millstream_core.tables.departed import Departed
 from millstream_core.tables.digest import EMPTY_STATE
 from millstream_core.tables.slots import Distinct, SlotIndex, Slots
 from millstream_core.tables.snapshots import Rows, TableSnapshot, digested, served_columns
+from millstream_core.tables.storage import Storage
+from millstream_core.tables.usage import USAGE
 from millstream_core.tables.written import Written
 
 if TYPE_CHECKING:
@@ -26,14 +28,22 @@ if TYPE_CHECKING:
 
     from millstream_core.tables.digest import Hashes
     from millstream_core.tables.index import Keys
+    from millstream_core.tables.overflow import Overflow
     from millstream_core.tables.snapshots import ColumnSpec, SealedTable
+
+_HASHES: Final = "#hashes"  # of rows as last committed, uint64[n, 2]; zeros: not committed
 
 
 class TrainingTable:
     """The table of one worker; one thread writes."""
 
     def __init__(
-        self, columns: Mapping[str, ColumnSpec], *, seed: int, max_rows: int = 1 << 26
+        self,
+        columns: Mapping[str, ColumnSpec],
+        *,
+        seed: int,
+        max_rows: int = 1 << 26,
+        overflow: Overflow | None = None,
     ) -> None:
         """Start empty.
 
@@ -41,33 +51,54 @@ class TrainingTable:
             columns: by name.
             seed: of the values of new rows.
             max_rows: bound on the rows at one time; only address space is set aside for them.
+            overflow: how much memory the rows may take; None: as much as there is.
+
+        Raises:
+            ValueError: the overflow cannot be used.
         """
         self.columns = dict(columns)
         self.seed = seed
         self.digest = EMPTY_STATE  # of the serve columns as last committed
         self._index = SlotIndex(max_rows)
         self._departed = Departed(max_rows)
-        self._values = {
-            name: Arena(np.dtype(spec.dtype), spec.width, max_rows)
-            for name, spec in columns.items()
-        }
-        self._hashes = Arena(np.dtype(np.uint64), 2, max_rows)  # zeros: not committed
+        forms = {name: (np.dtype(spec.dtype), spec.width) for name, spec in columns.items()}
+        forms[_HASHES] = (np.dtype(np.uint64), 2)
+        # Sweeps and placement read the account of every row.
+        self._rows = Storage(forms, max_rows, overflow, in_memory=(USAGE,))
+        self._hashes: Hashes = self._rows.values(_HASHES)
         self._written = Written(max_rows)
 
     def __len__(self) -> int:
         return len(self._index)
 
     @property
+    def memory_rows(self) -> int:
+        """The rows of slots below this one are in memory, the others on disk."""
+        return self._rows.memory_rows
+
+    @property
     def bytes(self) -> int:
         """Memory of rows, of what is kept beside them, and of the index."""
-        row = sum(int(arena.values[0].nbytes) for arena in (*self._values.values(), self._hashes))
         end = self._index.end
         beside = self._written.bytes(end) + self._index.bytes + self._departed.bytes
-        return end * row + beside
+        return self._rows.memory_bytes(end) + beside
+
+    @property
+    def disk_rows(self) -> int:
+        """Rows beyond the memory budget."""
+        if self._index.end <= self.memory_rows:
+            return 0
+        in_memory = self.memory_rows - len(self.free_slots(self.memory_rows))
+        return len(self) - in_memory
+
+    @property
+    def disk_bytes(self) -> int:
+        """Disk of rows beyond the memory budget."""
+        return self._rows.disk_bytes(self._index.end)
 
     def values(self, column: str) -> NDArray[Any]:
         """The storage of a column, [max_rows, width], indexed by slot; writers call `touch`."""
-        return self._values[column].values
+        return self._rows.values(column)
 
     def slots(self, keys: Keys) -> Slots:
         """Where the rows of these keys are, int32[n]; -1 where there is none."""
@@ -81,6 +112,10 @@ class TrainingTable:
         """Where there are rows, int32[len], ascending."""
         return self._index.slots()
 
+    def free_slots(self, below: int) -> Slots:
+        """Slots below this one that evicted rows have left, ascending, int32[n]."""
+        return self._index.free_slots(below)
+
     def keys_at(self, slots: Slots) -> Keys:
         """Whose rows these are, int64[n]."""
         return self._index.keys_at(slots)
@@ -89,8 +124,10 @@ class TrainingTable:
         """Where the rows of these keys are, int32[n]; missing ones are made and initialised.
 
         Raises:
-            MemoryError: more rows than the table was made for; nothing has changed.
+            MemoryError: more rows than the table was made for, or than there is disk for; nothing
+                has changed.
         """
+        self._rows.reserve(self._index.end_with(len(keys)))
         slots, new = self._index.insert(keys)
         if len(new):
             self._begin(slots[new], keys[new])
@@ -102,7 +139,7 @@ class TrainingTable:
 
     def evict(self, slots: Slots) -> None:
         """Forget these rows: their keys are unknown from now on."""
-        keys, hashes = self._index.keys_at(slots), np.take(self._hashes.values, slots, axis=0)
+        keys, hashes = self._index.keys_at(slots), np.take(self._hashes, slots, axis=0)
         if self._written.committed == self._written.period - 1:
             # No version is on its way, so one that was never committed leaves nothing behind.
             is_held = hashes.any(axis=1)
@@ -110,6 +147,12 @@ class TrainingTable:
         else:
             self._departed.add(keys, hashes)
         self._index.remove(keys)
+
+    def exchange(self, left: Slots, right: Slots) -> None:
+        """Let rows change places, pair by pair; see `placement.exchanges`."""
+        self._rows.exchange(left, right)
+        self._index.exchange(left, right)
+        self._written.exchange(left, right)
 
     def snapshot(self, *, whole: bool) -> TableSnapshot:
         """Copy what the next version holds of this table.
@@ -125,10 +168,8 @@ class TrainingTable:
         keys = self._index.keys_at(slots)
         order = np.argsort(keys)
         slots, keys = slots[order], keys[order]
-        # np.take, because indexing by an array takes half as long again.
-        columns = {
-            name: np.take(arena.values, slots, axis=0) for name, arena in self._values.items()
-        }
+        columns = self._rows.take(slots)
+        hashes_before = columns.pop(_HASHES)
         gone, hashes_gone = self._departed.committed()
         return TableSnapshot(
             specs=self.columns,
@@ -137,7 +178,7 @@ class TrainingTable:
             rows=Rows(keys, columns, gone),
             total=len(self),
             touched=len(written),
-            hashes_before=np.take(self._hashes.values, slots, axis=0),
+            hashes_before=hashes_before,
             hashes_gone=hashes_gone,
             digest_before=self.digest,
         )
@@ -153,38 +194,37 @@ class TrainingTable:
     def restore(self, rows: Rows) -> None:
         """Put in rows of a committed version, oldest version first, before training starts."""
         left = self._index.remove(rows.gone)
+        self._rows.reserve(self._index.end_with(len(rows.keys)))
         slots, new = self._index.insert(rows.keys)
-        before = np.take(self._hashes.values, left[left >= 0], axis=0)
-        self._hashes.values[slots[new]] = 0
+        before = np.take(self._hashes, left[left >= 0], axis=0)
+        self._hashes[slots[new]] = 0
         # Into a table without holes rows go as they lie: a third of the time that scattering takes.
         is_dense = len(slots) > 0 and np.array_equal(
             slots, np.arange(slots[0], slots[0] + len(slots))
         )
         where = slice(slots[0], slots[0] + len(slots)) if is_dense else slots
-        for name, arena in self._values.items():
-            arena.values[where] = rows.columns[name]
+        for name in self.columns:
+            self._rows.values(name)[where] = rows.columns[name]
         served = served_columns(self.columns, rows.columns)
-        hashes, self.digest = digested(
-            self.digest, rows.keys, served, self._hashes.values[slots], before
-        )
-        self._hashes.values[slots] = hashes
+        hashes, self.digest = digested(self.digest, rows.keys, served, self._hashes[slots], before)
+        self._hashes[slots] = hashes
 
     def _begin(self, slots: Slots, keys: Keys) -> None:
         """Make new rows; nothing of the slots' former rows stays."""
         for name, spec in self.columns.items():
-            values = self._values[name].values
+            values = self._rows.values(name)
             if spec.uniform:
                 draw_rows(values, slots, keys, np.uint64(self.seed), np.float32(spec.uniform))
             else:
                 fill_rows(values, slots, spec.fill)
-        fill_rows(self._hashes.values, slots, 0)
+        fill_rows(self._hashes, slots, 0)
         places, hashes = self._departed.take_back(keys)
-        self._hashes.values[slots[places]] = hashes
+        self._hashes[slots[places]] = hashes
         self._written.note(slots)
 
     def _settle(self, keys: Keys, hashes: Hashes) -> None:
         """Note what the version that is committed now holds of keys, wherever they are by now."""
         slots = self._index.lookup(keys)
         has_row = slots >= 0
-        self._hashes.values[slots[has_row]] = hashes[has_row]
+        self._hashes[slots[has_row]] = hashes[has_row]
         self._departed.settle(keys[~has_row], hashes[~has_row])

@@ -62,6 +62,11 @@ class Written:
         only_before = self._before[self._periods.values[self._before, 0] < self.period]
         return np.concatenate([only_before, self._listed.values[: self._count, 0]])
 
+    def exchange(self, left: Slots, right: Slots) -> None:
+        """Rows have changed places, pair by pair; each is in one pair at most."""
+        listed = self._listed.values[: self._count, 0]
+        _exchange(self._periods.values, left, right, (self._before, listed))
+
     def turn(self) -> int:
         """A snapshot was taken: begin the next period; returns the one that ended."""
         self._before, self._count = self.slots(), 0
@@ -89,3 +94,29 @@ def _note(
             listed[count, 0] = slot
             count += 1
     return count
+
+
+@njit(cache=True, nogil=True)
+def _exchange(
+    periods: NDArray[np.int32],
+    left: Slots,
+    right: Slots,
+    lists: tuple[Slots, Slots],
+) -> None:
+    """Exchange periods, and slots wherever they are listed.
+
+    While the lists are read through, the period of a row that moves is the number of its pair.
+    """
+    count = len(left)
+    kept = np.empty((count, 2), np.int32)
+    for pair in range(count):
+        kept[pair, 0], kept[pair, 1] = periods[left[pair], 0], periods[right[pair], 0]
+        periods[left[pair], 0] = -1 - 2 * pair
+        periods[right[pair], 0] = -2 - 2 * pair
+    for slots in lists:
+        for i in range(len(slots)):
+            number = -1 - periods[slots[i], 0]
+            if number >= 0:
+                slots[i] = right[number // 2] if number % 2 == 0 else left[number // 2]
+    for pair in range(count):
+        periods[left[pair], 0], periods[right[pair], 0] = kept[pair, 1], kept[pair, 0]

@@ -31,6 +31,7 @@ class Program:
     startup_seconds: int
     grace_seconds: int
     mounts_token: bool
+    disk_bytes: int = 0  # of a volume on the node's own disk; 0: none
 
 
 def settings_map(parent: Parent, settings: Wire) -> Manifest:
@@ -82,6 +83,9 @@ def pod_template(
             ],
         },
     }
+    if program.disk_bytes:
+        disk = {"sizeLimit": _mebibytes(program.disk_bytes)}
+        template["spec"]["volumes"].append({"name": "overflow", "emptyDir": disk})
     if spec.node_selector:
         template["spec"]["nodeSelector"] = dict(spec.node_selector)
     if spec.tolerations:
@@ -93,6 +97,10 @@ def _container(
     parent: Parent, program: Program, spec: RecTrainingSpec | RecServingSpec
 ) -> Manifest:
     secret = spec.store.credentials_secret_ref.name
+    requests, mounts = dict(program.requests), []
+    if program.disk_bytes:
+        requests["ephemeral-storage"] = _mebibytes(program.disk_bytes)
+        mounts.append({"name": "overflow", "mountPath": names.OVERFLOW_PATH})
     return {
         "name": parent.component,
         "image": spec.image or program.image,
@@ -104,13 +112,18 @@ def _container(
         "startupProbe": _probe("/healthz", period=2, failures=program.startup_seconds // 2),
         "livenessProbe": _probe("/healthz", period=10, failures=6),
         "readinessProbe": _probe("/readyz", period=2, failures=3),
-        "resources": resources(spec.resources, program.requests),
+        "resources": resources(spec.resources, requests),
         "securityContext": container_security(),
         "volumeMounts": [
             {"name": "settings", "mountPath": _SETTINGS_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108 - likewise
+            *mounts,
         ],
     }
+
+
+def _mebibytes(size: int) -> str:
+    return f"{size >> 20}Mi"
 
 
 def pod_security() -> Manifest:

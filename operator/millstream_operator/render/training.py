@@ -99,6 +99,8 @@ def render_training(
         startup_seconds=300,
         grace_seconds=GRACE_SECONDS,
         mounts_token=False,
+        # A version is restored beside the state that it takes the place of.
+        disk_bytes=2 * spec.tables.overflow_bytes(),
     )
     labels = selector_labels(parent)
     service = child(

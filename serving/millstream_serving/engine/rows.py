@@ -24,7 +24,7 @@ from millstream_core.tables.defaults import draw_row
 from millstream_core.tables.encoding import TAIL
 
 if TYPE_CHECKING:
-    from millstream_api.manifest import DefaultRow, Dtype
+    from millstream_api.manifest import DefaultRow, Dtype, MultiHash
     from millstream_core.tables.versioned import TableVersion
 
 Keys = NDArray[np.int64]
@@ -46,10 +46,15 @@ class StoredRows(NamedTuple):
     shared: np.int64  # slot that keys without a row read; -1: none
     seed: np.uint64  # of rows drawn for keys without one
     spread: np.float32  # of such rows; 0: they read as zeros
+    parts: np.int64  # rows whose sum a key reads as; 1: its own
 
 
 def stored_rows(
-    values: NDArray[Any], dtype: Dtype, default: DefaultRow, shared: int = -1
+    values: NDArray[Any],
+    dtype: Dtype,
+    default: DefaultRow,
+    shared: int = -1,
+    multi_hash: MultiHash | None = None,
 ) -> StoredRows:
     """Rows in this storage.
 
@@ -58,6 +63,7 @@ def stored_rows(
         dtype: of the stored form.
         default: what keys without a row read as.
         shared: with SharedOov, the slot of the shared row; -1 where there is none.
+        multi_hash: how keys become those of rows; None: they are.
     """
     empty = np.empty((0, 0), np.uint8)
     is_drawn = default.policy == "HashInit"
@@ -69,10 +75,13 @@ def stored_rows(
         shared=np.int64(shared if default.policy == "SharedOov" else -1),
         seed=np.uint64(default.seed),
         spread=np.float32(default.spread if is_drawn else 0.0),
+        parts=np.int64(multi_hash.tables if multi_hash else 1),
     )
 
 
-def rows_of(version: TableVersion, default: DefaultRow) -> StoredRows:
+def rows_of(
+    version: TableVersion, default: DefaultRow, multi_hash: MultiHash | None = None
+) -> StoredRows:
     """The rows of one version of a table."""
     table = version.table
     return stored_rows(
@@ -80,6 +89,7 @@ def rows_of(version: TableVersion, default: DefaultRow) -> StoredRows:
         table.columns["rows"].dtype,
         default,
         shared=int(version.slots(np.array([PAD], np.int64))[0]),
+        multi_hash=multi_hash,
     )
 
 
@@ -108,16 +118,34 @@ def _half_at(row: NDArray[np.uint8], place: int) -> np.float32:
 def gather(
     rows: StoredRows, keys: Keys, slots: Slots, start: int, count: int, out: NDArray[np.float32]
 ) -> None:
-    """out[:count] = the rows of keys[start : start + count], to the bit as `encoding.decode`.
+    """out[:count] = what keys start … start + count read as; P rows each, added up in order.
 
     Args:
-        rows: of one version.
-        keys: int64[n].
-        slots: int32[n], where their rows are; negative: there is none.
+        rows: of one version; P is its `parts`.
+        keys: int64[n · P], of rows.
+        slots: int32[n · P], where they are; negative: there is none.
         start: first key.
         count: number of keys.
         out: float32[>= count, d], written.
     """
+    if rows.parts == 1:
+        _gather_rows(rows, keys, slots, start, count, out)
+        return
+    part = np.empty((1, out.shape[1]), np.float32)
+    for i in range(count):
+        first = (start + i) * rows.parts
+        _gather_rows(rows, keys, slots, first, 1, out[i : i + 1])
+        for place in range(first + 1, first + rows.parts):
+            _gather_rows(rows, keys, slots, place, 1, part)
+            for j in range(out.shape[1]):
+                out[i, j] += part[0, j]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _gather_rows(
+    rows: StoredRows, keys: Keys, slots: Slots, start: int, count: int, out: NDArray[np.float32]
+) -> None:
+    """Rows as they are, to the bit as `encoding.decode`."""
     width = out.shape[1]
     for i in range(count):
         slot = np.int64(slots[start + i])

@@ -145,18 +145,19 @@ def score(
     Args:
         weights: of the version.
         user_rows: of the user table, d values in a row.
-        user_keys: int64[1], the user.
-        user_slots: int32[1], where the user's row is.
+        user_keys: int64[P], the user; P keys of rows whose sum a key is, mostly one: itself.
+        user_slots: int32[P], where the user's rows are.
         item_rows: of the item table, d values in a row.
-        item_keys: int64[N], the candidates.
-        item_slots: int32[N], where their rows are.
-        history_keys: int64[T], the history without its filler, oldest first, T <= L.
-        history_slots: int32[T], where its items' rows are.
+        item_keys: int64[N · P], the candidates.
+        item_slots: int32[N · P], where their rows are.
+        history_keys: int64[T · P], the history without its filler, oldest first, T <= L.
+        history_slots: int32[T · P], where its items' rows are.
         scratch: of the calling thread, made for these weights.
         logits: float32[N], written.
     """
     w, s = weights, scratch
-    count = len(history_slots)
+    count = int(len(history_slots) // item_rows.parts)
+    candidates = int(len(item_slots) // item_rows.parts)
     gather(user_rows, user_keys, user_slots, 0, 1, s.user)
     _fill(s.user_part, 1, w.head_bias)
     accumulate(s.user, 1, w.head_user, s.user_part)
@@ -164,8 +165,8 @@ def score(
     s.keys[:count, :] = np.float32(0.0)
     accumulate(s.history, count, w.key, s.keys)
 
-    for start in range(0, len(item_slots), BLOCK):
-        block = min(BLOCK, len(item_slots) - start)
+    for start in range(0, candidates, BLOCK):
+        block = min(BLOCK, candidates - start)
         gather(item_rows, item_keys, item_slots, start, block, s.candidates)
         _fill(s.queries, block, w.attention_bias)
         accumulate(s.candidates, block, w.query, s.queries)

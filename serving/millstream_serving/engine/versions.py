@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from millstream_core.features import EMPTY, PAD
+from millstream_core.tables.multihash import row_keys
 from millstream_serving.engine.contexts import in_context
 from millstream_serving.engine.scoring import Scratch, score, scratch_for
 
@@ -84,7 +85,11 @@ class ModelVersion:
             weights = in_context(
                 weights, self.context_part, self.features, self.tables, self.rows, context
             )
-        asking = np.array([PAD if user is None else user], np.int64)
+        asking, item_keys, seen_keys = (
+            self._row_keys("user", np.array([PAD if user is None else user], np.int64)),
+            self._row_keys("item", items),
+            self._row_keys("item", seen),
+        )
         logits = np.empty(len(items), np.float32)
         score(
             weights,
@@ -92,14 +97,19 @@ class ModelVersion:
             asking,
             users.slots(asking),
             self.rows["item"],
-            items,
-            rows.slots(items),
-            seen,
-            rows.slots(seen),
+            item_keys,
+            rows.slots(item_keys),
+            seen_keys,
+            rows.slots(seen_keys),
             pad.fit(self.weights, length),
             logits,
         )
         return logits
+
+    def _row_keys(self, table: str, keys: Keys) -> Keys:
+        """The keys of the rows that these keys read, the parts of one after those of another."""
+        by = self.manifest.tables[table].multi_hash
+        return keys if by is None else row_keys(keys, by).ravel()
 
     def history_of(self, user: int) -> Keys:
         """The items that the user clicked last, oldest first, int64[<= L]."""

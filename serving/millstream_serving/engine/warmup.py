@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from millstream_api.features import FeatureSpec, HashFeature, NormaliseFeature
-from millstream_api.manifest import Architecture, Column, ContextInputs, DefaultRow
+from millstream_api.manifest import Architecture, Column, ContextInputs, DefaultRow, MultiHash
 from millstream_core.features import EMPTY, ContextFeatures
+from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.engine.contexts import CONTEXT, in_context
 from millstream_serving.engine.networks import prepare, prepare_context, shapes_of
@@ -58,6 +59,9 @@ def warm_up() -> None:
         {CONTEXT: stored},
         EMPTY,
     )
+    by = MultiHash(tables=2, rows=8, seed=0)
+    row_keys(keys, by)
+    row_keys(np.arange(3), by)
     user, items, history = np.array([0], np.int64), np.arange(3), np.arange(2)
     score(
         weights,

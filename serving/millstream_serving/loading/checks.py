@@ -161,11 +161,12 @@ def _default_row_changed(step: Step) -> Finding | None:
     if step.parent is None:
         return None
     for name, table in step.manifest.tables.items():
-        if table.default != step.parent.tables[name].default:
+        below = step.parent.tables[name]
+        if (table.default, table.multi_hash) != (below.default, below.multi_hash):
             return Finding(
                 "DefaultRowMismatch",
-                f"a delta cannot change what a key without a row in {name} reads as: publish a "
-                "base",
+                f"a delta cannot change how keys of {name} are read, with a row or without: "
+                "publish a base",
             )
     return None
 

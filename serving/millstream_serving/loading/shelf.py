@@ -216,7 +216,9 @@ class Shelf:
             context_part=prepare_context(manifest.architecture, files.dense),
             tables=tables,
             rows={
-                name: rows_of(tables[name], manifest.tables[name].default)
+                name: rows_of(
+                    tables[name], manifest.tables[name].default, manifest.tables[name].multi_hash
+                )
                 for name in embeddings(manifest.architecture)
             },
             popular=files.dense["candidates.popular"],

@@ -35,6 +35,11 @@ TRAININGS: dict[str, dict[str, Any]] = {
     | {
         "source": {"movielens": {"speed": 1000, "startTime": "2026-02-03T04:05:06Z"}},
         "model": {"name": "movies", "embeddingDim": 32, "historyLength": 10, "seed": 3},
+        "tables": {
+            "user": {"multiHash": {"tables": 3, "rows": 100_000, "seed": 1}},
+            "item": {"memory": {"budget": "512Mi", "overflow": "20Gi"}},
+            "history": {"memory": {"budget": "1Gi", "overflow": "4Gi"}},
+        },
         "batchSize": 512,
         "optimizer": {"sparseLearningRate": 0.1, "denseLearningRate": 0.01},
         "publish": {"intervalSeconds": 15, "maxEvents": 100_000, "baseEvery": 5},

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.integration
 EXAMPLES = Path(__file__).parents[3] / "examples"
 
+TWICE = {"threshold": 2}
 SECRET = {"name": "s3-credentials"}
 
 
@@ -67,6 +68,22 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an odd embedding": ({"model": {"embeddingDim": 18}}, "multiple of 4"),
     "a huge embedding": ({"model": {"embeddingDim": 1024}}, "less than or equal to 512"),
+    "multiHash with admission": (
+        {"tables": {"user": {"multiHash": {"rows": 4096}, "admission": {"counter": TWICE}}}},
+        "leave out admission and eviction, or multiHash",
+    ),
+    "multiHash with eviction": (
+        {"tables": {"item": {"multiHash": {"rows": 4096}, "eviction": {"ttl": {"seconds": 9}}}}},
+        "leave out admission and eviction, or multiHash",
+    ),
+    "multiHash of four tables": (
+        {"tables": {"item": {"multiHash": {"rows": 4096, "tables": 4}}}},
+        "less than or equal to 3",
+    ),
+    "a memory budget without a unit": (
+        {"tables": {"item": {"memory": {"budget": "1000000", "overflow": "1Gi"}}}},
+        "tables.item.memory.budget",
+    ),
     "a model name with a slash": (
         {"model": {"name": "a/b"}},
         "a model's name consists of letters, digits, dots, underscores and dashes",

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from millstream_api.tables import EmbeddingTableSpec, TablesSpec
+from millstream_api.manifest import MultiHash
+from millstream_api.tables import EmbeddingTableSpec, MultiHashSpec, TablesSpec
 from millstream_core.features import PAD
+from millstream_core.tables.multihash import row_keys
 from millstream_serving.engine.rows import gather
 from millstream_serving.engine.versions import ModelVersion, ScratchPad
 from millstream_serving.loading.shelf import Shelf
@@ -75,6 +77,55 @@ def test_both_sides_read_the_same_bits_for_unknown_keys(served: str, default: st
         assert slots.tolist() == [-1, -1, -1]
         assert ours.tobytes() == theirs.tobytes()
         assert ours.any() == (default != "Zeros")
+
+
+@pytest.mark.parametrize("default", ["Zeros", "SharedOov", "HashInit"])
+def test_both_sides_add_up_the_same_bits(default: str) -> None:
+    """R3: keys of several rows, known and not; the hashes travel with the version."""
+    spec = EmbeddingTableSpec(
+        default_row=default, multi_hash=MultiHashSpec(tables=3, rows=2000, seed=5)
+    )
+    settings = make_settings(tables=TablesSpec(user=spec, item=spec))
+    run = Run(settings=settings, clock=VirtualClock(seconds=13)).run()
+    versions = manifests(run.objects, settings)
+    last = versions[max(versions)]
+    assert last.kind == "delta"
+    assert last.tables["user"].multi_hash == MultiHash(tables=3, rows=2000, seed=5)
+    assert last.tables["history"].multi_hash is None
+    with ThreadPoolExecutor(2) as pool:
+        shelf = Shelf(store_of(run.objects), pool)
+        shelf.load(last.ref(), lambda _: True, lambda _: None)
+        restorer = Restorer(
+            store_of(run.objects),
+            pool,
+            Design.of(settings),
+            0.0,
+            torch.device("cpu"),
+            settings.tables,
+        )
+        model, _ = restore_newest(restorer, (), epoch=99)
+    assert model is not None
+    version = shelf.held[last.ref().digest]
+    random = np.random.default_rng(5)
+    users, items = random.integers(1, 10_000, 100), random.integers(1, 10_000, 100)
+    seen = []
+    model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    expected = Learner(model, sparse_learning_rate=0.0).learn(
+        EventBatch(users, items, np.zeros(100, np.float32), np.full(100, START))
+    )
+    found = [
+        version.logits(int(user), np.array([item]), version.history_of(int(user)), ScratchPad())[0]
+        for user, item in zip(users, items, strict=True)
+    ]
+    np.testing.assert_allclose(found, expected, atol=2e-5, rtol=1e-4)
+    for name, rows, index, ids in (
+        ("user", seen[0].users, seen[0].user_index, users),
+        ("item", seen[0].items, seen[0].item_index, items),
+    ):
+        keys = row_keys(ids, MultiHash(tables=3, rows=2000, seed=5)).ravel()
+        ours = np.empty((len(ids), settings.embedding_dim), np.float32)
+        gather(version.rows[name], keys, version.tables[name].slots(keys), 0, len(ids), ours)
+        assert ours.tobytes() == rows[index].detach().numpy().tobytes()
 
 
 def newest(trained: Run, shelf: Shelf) -> ModelVersion:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import pytest
 from millstream_api.settings import SyntheticSource, TrainerSettings
 from millstream_api.tables import TablesSpec
 from millstream_core.checkpoint import read_table
+from millstream_core.tables.overflow import Overflow
 from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.model import LiveModel
 from tests.builders.objects import MemoryObjects
@@ -87,6 +89,28 @@ def test_deaths_change_nothing(seed: int, undisturbed: tuple[dict, dict]) -> Non
             Run(deadly, settings_with(RULES), clock=clock, process=f"{death}").run()
         now = clock.now()
     assert finished(objects, now) == undisturbed
+
+
+def test_a_memory_budget_changes_nothing(
+    undisturbed: tuple[dict, dict], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """R9: the same rows, digests and weights with rows on disk, also after going on from there."""
+    monkeypatch.setattr(Overflow, "memory_rows", lambda *_: 20)  # of a model that is small
+    memory = {"memory": {"budget": "1Mi", "overflow": "1Gi"}}
+    rules = {name: {**table, **memory} for name, table in RULES.items()}
+    settings = settings_with(rules, overflow_folder=str(tmp_path))
+    objects = MemoryObjects()
+    Run(objects, settings, clock=VirtualClock(seconds=SECONDS / 2)).run()
+    clock = VirtualClock(START + SECONDS / 2, seconds=SECONDS / 2)
+    run = Run(objects, settings, clock=clock, process="last").run()
+    versions = manifests(objects, settings)
+    assert (dump(run.trainer.model), state_of(versions[max(versions)])) == undisturbed
+    for table in RULES:
+        assert run.value("table_disk_rows", table=table) > 0
+        assert run.value("table_disk_bytes", table=table) > 0
+        for tier in ("memory", "disk"):
+            assert run.value("rows_read_total", table=table, tier=tier) > 0
+    assert any(run.value("rows_moved_total", table=table) for table in RULES)
 
 
 def test_every_rule_had_something_to_do(undisturbed: tuple[dict, dict]) -> None:

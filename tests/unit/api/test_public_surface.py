@@ -34,6 +34,7 @@ def test_names():
         "CHANNEL_LATEST": "latest",
         "CHANNEL_STABLE": "stable",
         "SETTINGS_PATH": "/etc/millstream/settings.json",
+        "OVERFLOW_PATH": "/overflow",
     }
     assert {name: getattr(names, name) for name in frozen} == frozen
 

@@ -9,6 +9,7 @@ import pytest
 from millstream_api import names
 from millstream_api.release import Release
 from millstream_api.settings import ServerSettings, TrainerSettings
+from millstream_api.tables import bytes_of
 from millstream_operator.render.maintenance import render_maintenance
 from millstream_operator.render.metadata import Parent, selector_labels
 from millstream_operator.render.serving import render_release, render_serving
@@ -177,6 +178,26 @@ def test_quantities_written_as_numbers_stay_as_they_are():
         "containers"
     ]
     assert container["resources"]["limits"] == {"nvidia.com/gpu": "1"}
+
+
+def test_rows_beyond_the_memory_budget_get_a_disk():
+    """Twice what the tables may take: a version is restored beside the state before it."""
+    memory = {"budget": "1Gi", "overflow": "3Gi"}
+    pod = template(training(tables={"user": {"memory": memory}, "item": {"memory": memory}}))[
+        "spec"
+    ]
+    [container] = pod["containers"]
+    assert {"name": "overflow", "emptyDir": {"sizeLimit": "12288Mi"}} in pod["volumes"]
+    assert {"name": "overflow", "mountPath": names.OVERFLOW_PATH} in container["volumeMounts"]
+    assert container["resources"]["requests"]["ephemeral-storage"] == "12288Mi"
+    assert "overflow" not in str(template(training()))
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"), [("1Mi", 1 << 20), ("20Gi", 20 << 30), ("3Ti", 3 << 40)]
+)
+def test_sizes(size: str, expected: int):
+    assert bytes_of(size) == expected
 
 
 def job_of(body: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from millstream_api.manifest import Column, DefaultRow
+from millstream_api.manifest import Column, DefaultRow, MultiHash
 from millstream_core.features import PAD
 from millstream_core.tables.defaults import draw_rows
 from millstream_core.tables.encoding import decode, encode
@@ -105,3 +105,17 @@ def test_unknown_keys_read_as_what_their_rows_would_begin_with(dtype):
 def test_a_shared_row_is_nothing_to_the_other_policies():
     version, rows = version_of("float32", DefaultRow(policy="Zeros", seed=1, spread=0.5))
     assert not read(version, rows, 99).any()
+
+
+@pytest.mark.parametrize("dtype", FORMS)
+@pytest.mark.parametrize("policy", ["Zeros", "SharedOov", "HashInit"])
+def test_keys_of_several_rows_read_as_their_sum(dtype, policy):
+    """R3: added up in order, each row as stored or, where there is none, by default."""
+    default = DefaultRow(policy=policy, seed=7, spread=0.5 if policy == "HashInit" else 0.0)
+    version, alone = version_of(dtype, default)
+    summed = rows_of(version, default, MultiHash(tables=3, rows=1024, seed=0))
+    keys = np.array([0, 0, 0, -5, 3, 2**62, 3, 99, -5, 98, 97, 96], np.int64)
+    out = np.full((3, WIDTH), np.nan, np.float32)
+    gather(summed, keys, version.slots(keys), 1, 3, out)
+    first, second, third = np.split(read(version, alone, *keys[3:]).reshape(3, 3, WIDTH), 3, axis=1)
+    assert bits(out) == bits((first + second + third)[:, 0])

@@ -364,6 +364,11 @@ def without_table(manifest, name):
             id="a delta with another row for unknown keys",
         ),
         pytest.param(
+            lambda m: with_table(m, "item", multi_hash={"tables": 2, "rows": 9, "seed": 0}),
+            "DefaultRowMismatch",
+            id="a delta whose keys have other rows",
+        ),
+        pytest.param(
             lambda m: without_table(m, "history"), "ColumnsMismatch", id="a table left out"
         ),
         pytest.param(

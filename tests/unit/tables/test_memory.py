@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-
 import pytest
 
-# Allocators keep what one thread frees for others; one arena and prompt return make resident
-# memory mean what the program holds.
-ENVIRONMENT = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_TRIM_THRESHOLD_": "0",
-    "MALLOC_MMAP_THRESHOLD_": "65536",
-}
+from tests.builders.processes import run_script
+
 RESIDENT = """
 from pathlib import Path
 
@@ -82,16 +73,7 @@ print(resident() - before, declared)
 
 def measured(script: str) -> tuple[int, int]:
     """Bytes that are resident, and bytes that are declared."""
-    done = subprocess.run(  # noqa: S603 - our own script
-        [sys.executable, "-c", RESIDENT + script],
-        env=os.environ | ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        check=False,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    resident, declared = map(int, done.stdout.split())
+    resident, declared = map(int, run_script(RESIDENT + script).split())
     return resident, declared
 
 

@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from millstream_api.manifest import MultiHash
 from millstream_api.tables import EmbeddingTableSpec, TablesSpec
 from millstream_core.features import PAD, ContextFeatures
 from millstream_core.tables import encoding
 from millstream_core.tables.lifecycle import SWEEP_STEPS
+from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.snapshots import seal
+from millstream_core.tables.usage import ONE
 from millstream_trainer.learner import Diverged, Learner
 from millstream_trainer.model import SERVED, Design, LiveModel
 from millstream_trainer.models.din import Inputs
@@ -384,3 +387,72 @@ def test_the_same_events_give_the_same_bits() -> None:
         ours, theirs = getattr(first, tensors)(), getattr(second, tensors)()
         assert ours.keys() == theirs.keys()
         assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
+
+BY = MultiHash(tables=2, rows=1024, seed=3)
+HASHED = TablesSpec.model_validate(
+    {name: {"multiHash": {"rows": 1024, "seed": 3}} for name in ("user", "item")}
+)
+
+
+def sharing_a_row_with(item: int) -> int:
+    """Another item whose first row is the same."""
+    others = np.arange(10_000, 30_000)
+    is_same = row_keys(others, BY)[:, 0] == row_keys(np.array([item]), BY)[0, 0]
+    return int(others[is_same][0])
+
+
+def test_a_key_of_several_rows_is_their_sum() -> None:
+    """Every row takes the step that the sum of all its uses asks for, once."""
+    model = make_model(tables=HASHED)
+    learner = make_learner(model)
+    # Item 5 twice, and an item that shares a row with item 6: rows come from several keys.
+    items = [5, 5, 6, sharing_a_row_with(6)]
+    first = row_keys(np.array([6]), BY)[0, 0]
+    learner.learn(make_batch([1, 1, 1, 1], items, [0, 0, 0, 0]))
+    table = model.tables["item"]
+    keys = row_keys(np.array(items), BY)
+    assert sorted(table.keys_at(table.all_slots())) == sorted(set(keys.ravel().tolist()))
+    before = {key: rows(model, "item", key)[0] for key in set(keys.ravel().tolist())}
+    seen: list[Inputs] = []
+    hook = model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    learner.learn(make_batch([1, 1, 1, 1], items, [0, 0, 0, 0]))
+    hook.remove()
+    for place, (one, other) in zip(seen[0].item_index, keys.tolist(), strict=True):
+        assert seen[0].items[place].tolist() == (before[one] + before[other]).tolist()
+    used = {key: keys.ravel().tolist().count(key) for key in before}
+    usage = table.values("usage")[table.slots(np.array(list(used)))]
+    assert (usage[:, 0] // ONE).tolist() == [2 * count for count in used.values()]
+    shared = [key for key, count in used.items() if count > 1 and key == first]
+    assert shared == [first]
+
+
+def test_gradients_of_a_sum_reach_each_of_its_rows() -> None:
+    model = make_model(tables=HASHED)
+    learner = make_learner(model)
+    for _ in range(2):
+        learner.learn(make_batch([1], [6], [1]))
+    (one, other), accumulators = row_keys(np.array([6]), BY)[0], model.tables["item"]
+    held = accumulators.values("accumulator")[accumulators.slots(np.array([one, other])), 0]
+    assert held[0] == held[1] > 0
+
+
+def test_keys_without_end_take_rows_that_end() -> None:
+    model = make_model(tables=HASHED)
+    learner = make_learner(model)
+    for step in range(40):
+        many = list(range(step * 200, step * 200 + 200))
+        learner.learn(make_batch(many, many, [1] * 200))
+    assert len(model.tables["user"]) == len(model.tables["item"]) == 2 * 1024
+    assert PAD not in model.tables["item"].keys_at(model.tables["item"].all_slots())
+    assert len(model.tables["history"]) == 8000
+
+
+def test_an_item_is_new_while_one_of_its_rows_is() -> None:
+    model = make_model(tables=HASHED)
+    learner = make_learner(model)
+    learner.learn(make_batch([1, 1], [5, 6], [1, 0]))
+    assert sorted(model.candidates.newest().tolist()) == [5, 6]
+    other = sharing_a_row_with(5)
+    learner.learn(make_batch([1, 1], [5, other], [1, 0]))
+    assert sorted(model.candidates.newest().tolist()) == [5, 6, other]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from millstream_api.settings import MovielensSource, SyntheticSource
+from millstream_api.tables import TablesSpec
+from millstream_core.tables.overflow import OverflowFull
 from millstream_trainer import main as program
 from millstream_trainer.main import main
 from tests.builders.features import make_features
@@ -97,3 +99,24 @@ def test_a_port_that_is_taken(ends: Any, tmp_path: Path) -> None:
     assert status == 2
     assert f"127.0.0.1:{port}" in words
     assert "--port" in words
+
+
+MEMORY = {"item": {"memory": {"budget": "1Mi", "overflow": "1Gi"}}}
+
+
+def test_a_disk_that_is_not_there(ends: Any, tmp_path: Path) -> None:
+    settings = settings_file(
+        tmp_path, tables=TablesSpec.model_validate(MEMORY), overflow_folder=str(tmp_path / "none")
+    )
+    status, words = ends("--settings", settings, "--port", "0")
+    assert status == 2
+    assert words.startswith("table item: rows beyond the memory budget cannot be kept in")
+
+
+def test_no_room_for_more_rows(ends: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OverflowFull("give it more")
+
+    monkeypatch.setattr(program.Trainer, "run", refuse)
+    status, words = ends("--settings", settings_file(tmp_path), "--port", "0")
+    assert (status, words) == (1, "give it more")

@@ -34,6 +34,14 @@ CPU = torch.device("cpu")
             {"features": make_features()}, True, id="a model with features is another lineage"
         ),
         pytest.param({"feature_dim": 16}, False, id="how wide features are is nothing without any"),
+        pytest.param(
+            {"tables": {"item": {"multi_hash": {"rows": 1024}}}}, True, id="keys in several rows"
+        ),
+        pytest.param(
+            {"tables": {"item": {"memory": {"budget": "1Gi", "overflow": "1Gi"}}}},
+            False,
+            id="where rows are may change",
+        ),
         pytest.param({"batch_size": 32}, False, id="the batch size may change on the way"),
         pytest.param({"dense_learning_rate": 0.1}, False, id="a learning rate may change"),
         pytest.param({"publish_interval_seconds": 1.0}, False, id="the interval may change"),

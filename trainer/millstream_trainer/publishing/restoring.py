@@ -11,10 +11,11 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 from millstream_api.manifest import Group
-from millstream_api.names import CHANNEL_STABLE
+from millstream_api.names import CHANNEL_STABLE, OVERFLOW_PATH
 from millstream_core.checkpoint import (
     find_way,
     leg_tables,
@@ -56,10 +57,13 @@ class Restorer:
     dense_learning_rate: float
     device: torch.device
     rules: TablesSpec
+    overflow_folder: Path = Path(OVERFLOW_PATH)
 
     def fresh_model(self) -> LiveModel:
-        """Live state that has learned nothing."""
-        return LiveModel.fresh(self.design, self.dense_learning_rate, self.device, self.rules)
+        """Live state that has learned nothing; ValueError where its tables cannot be made."""
+        return LiveModel.fresh(
+            self.design, self.dense_learning_rate, self.device, self.rules, self.overflow_folder
+        )
 
 
 def quarantined(store: ModelStore) -> tuple[str, ...]:

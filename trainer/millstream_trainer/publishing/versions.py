@@ -142,9 +142,9 @@ def _write_data(
         "serve": write_dense(folder, "serve", snapshot.serve),
         "train": write_dense(folder, "train", snapshot.train),
     }
-    defaults = writer.design.defaults()
+    defaults, hashed = writer.design.defaults(), writer.design.multi_hashes()
     tables = {
-        name: write_table(folder, name, table, defaults[name])
+        name: write_table(folder, name, table, defaults[name], hashed.get(name))
         for name, table in sealed.tables.items()
     }
     manifest = Manifest(

@@ -1,0 +1,35 @@
+"""Scripts in a process of their own, whose memory is nobody else's."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+# Allocators keep what one thread frees for others; one arena and prompt return make resident
+# memory mean what the program holds.
+_ENVIRONMENT = {
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_TRIM_THRESHOLD_": "0",
+    "MALLOC_MMAP_THRESHOLD_": "65536",
+}
+
+
+def run_script(script: str, *arguments: str, through: tuple[str, ...] = ()) -> str:
+    """What a script prints on both ways out; it must end well.
+
+    Args:
+        script: Python.
+        arguments: of the script.
+        through: a command that runs the command behind it.
+    """
+    done = subprocess.run(  # noqa: S603 - our own script
+        [*through, sys.executable, "-c", script, *arguments],
+        env=os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=False,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout

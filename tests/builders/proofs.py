@@ -87,10 +87,7 @@ class Prover:
 
     def _is_proved(self, ref: VersionRef) -> bool:
         tags = self._tags.get(ref)
-        held = self._world.objects.objects
-        return tags is not None and all(
-            key in held and held[key].etag == tag for key, tag in tags.items()
-        )
+        return tags is not None and all(self._world.tag(key) == tag for key, tag in tags.items())
 
     def _read(self, ref: VersionRef) -> None:
         recorded = Recorded(self._world)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 SALT = bytes(range(32))
 
 
-def redactor_at(objects: ObjectStore, run: str = "e1") -> Redactor:
-    return Redactor(ModelStore(objects, "models", "shop"), Inline(), run)
+def redactor_at(objects: ObjectStore, run: str = "e1", prefix: str = "models") -> Redactor:
+    return Redactor(ModelStore(objects, prefix, "shop"), Inline(), run)
 
 
 def forget(
-    objects: ObjectStore, subject: Subject, *keys: int, run: str = "e1", **more: Any
+    objects: ObjectStore, subject: Subject, *keys: int, run: str = "e1", prefix: str = "models"
 ) -> ErasureReport:
     """Have keys of the model `shop` erased."""
-    return erase(redactor_at(objects, run), subject, keys, model="shop", salt=SALT, **more)
+    redactor = redactor_at(objects, run, prefix)
+    return erase(redactor, subject, keys, model="shop", salt=SALT)
 
 
 def holders(objects: MemoryObjects, keys: Iterable[int]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from millstream_core.features import PAD
+from millstream_core.tables.admission import WAITING
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -49,7 +50,9 @@ class Sieve:
             table: its name, or that of what waits for a row of it, `<table>.<way of admission>`.
             rows: as stored.
         """
-        table = table.partition(".")[0]
+        table, _, memory = table.partition(".")
+        if memory not in {"", WAITING}:
+            return rows
         subject = self.transform.subject_of(table)
         is_erased, is_gone = (self._erased(subject, keys) for keys in (rows.keys, rows.gone))
         left = rows

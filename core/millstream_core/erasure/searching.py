@@ -21,6 +21,7 @@ from millstream_api.erasure import Search
 from millstream_core.erasure.rows import HISTORY, LISTS
 from millstream_core.features import Transform
 from millstream_core.store import ObjectMissing
+from millstream_core.tables.admission import WAITING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -34,7 +35,9 @@ if TYPE_CHECKING:
 TELLING: Final = 1 << 32  # keys from here on do not occur by chance
 AT_ONCE: Final = 8  # objects in memory
 _TABLES: Final = Transform(history_length=1)
-_ROWS: Final = re.compile(r"[^/]+/data/[^/]+/(?:serve|train)/([^/.]+)[^/]*/(?:.*\.)?([a-z]+)")
+_ROWS: Final = re.compile(
+    r"[^/]+/data/[^/]+/(?:serve|train)/([^/.]+)(?:\.([^/]+))?/(?:.*\.)?([a-z]+)"
+)
 _KEYS: Final = frozenset({"keys", "evicted", "erased"})
 
 
@@ -49,7 +52,9 @@ class Needle:
         """(whether an object holds one of the keys, whether that was parsed, raw or neither)."""
         place = _ROWS.fullmatch(key)
         if place is not None and len(data) % 8 == 0:
-            table, suffix = place[1], place[2]
+            table, memory, suffix = place.groups()
+            if memory not in {None, WAITING}:
+                return False, "parsed"  # numbers of a sketch's cells, which are of no key
             if suffix in _KEYS:
                 is_same = _TABLES.subject_of(table) == self.subject
                 return is_same and self._names(np.frombuffer(data, "<i8")), "parsed"

@@ -196,9 +196,7 @@ def test_rows_of_erased_keys_share_memory_and_leave_it_with_their_versions(publi
     shelf.forget(told(publisher, "user", USER))
     others = np.array([0, 1, 2, 4, 5])
     held = shelf.held[base.digest]
-    assert (
-        held.tables["user"].slots(others).tolist() == held.written["user"].slots(others).tolist()
-    )
+    assert held.tables["user"].slots(others).tolist() == held.written["user"].slots(others).tolist()
 
 
 class Listener:

@@ -115,7 +115,9 @@ class Ledger:
             return chosen
         places = np.flatnonzero(chosen)
         chosen[places] = False
-        places = places[np.isin(_tags_of(keys[places], seed), tags.sorted)]
+        found = _tags_of(keys[places], seed)
+        nearest = np.minimum(np.searchsorted(tags.sorted, found), len(tags.sorted) - 1)
+        places = places[tags.sorted[nearest] == found]
         for place, key in zip(places.tolist(), keys[places].tolist(), strict=True):
             entries = self._entries.get((subject, self._hash(subject, key)))
             chosen[place] = entries is not None and is_meant(entries)

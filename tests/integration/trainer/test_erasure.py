@@ -178,13 +178,13 @@ def test_a_version_on_its_way_during_the_erasure_is_caught_by_maintenance(busy) 
     objects = MemoryObjects()
     connection = Connection(objects)
 
-    def races(run: Run) -> None:
+    def races() -> None:
         connection.expect(
             Mishap(1, "others act", "/commit/", lambda: erase(objects, "user", key) and None)
         )
 
     run = Run(connection, SETTINGS, clock=VirtualClock(seconds=20.0))
-    run.clock.happens(14.5, lambda: races(run))
+    run.clock.happens(14.5, races)
     run.run()
     assert not has(run.trainer.model, "user", key)
     held = {number: manifest.erasure_seq for number, manifest in manifests(objects).items()}
@@ -230,10 +230,10 @@ def test_a_lifted_key_is_learned_again_from_new_events_alone(busy) -> None:
     assert set(versions_with(objects, key)).isdisjoint(versions)
 
 
-def test_nothing_is_published_while_it_is_not_known_who_was_erased(busy) -> None:
+def test_nothing_is_published_while_it_is_not_known_who_was_erased() -> None:
     objects = MemoryObjects()
 
-    def spoil(run: Run) -> None:
+    def spoil(_: Run) -> None:
         store = store_of(objects)
         record(store, begin_ledger(store, SALT), "erase", "user", [1], at=0, reason="")
         objects.damage("erasure/0", lambda data: data[:-1])

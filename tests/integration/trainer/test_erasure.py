@@ -242,3 +242,12 @@ def test_nothing_is_published_while_it_is_not_known_who_was_erased() -> None:
     assert run.value("publish_failures_total", reason="Malformed") > 0
     times = [manifest.created_at for manifest in manifests(objects).values()]
     assert max(times) <= START + 14.5
+
+
+def test_a_model_that_begins_after_an_erasure_begins_without_the_key(busy) -> None:
+    objects = MemoryObjects()
+    erase(objects, "user", busy["user"])
+    run = trained(objects, seconds=14.0)
+    assert not has(run.trainer.model, "user", busy["user"])
+    assert {manifest.erasure_seq for manifest in manifests(objects).values()} == {1}
+    assert versions_with(objects, busy["user"]) == []

@@ -4,6 +4,7 @@
     millstream compact  --model shop
     millstream collect  --model shop --dry-run
     millstream tables   --model shop --table item
+    millstream erase    --model shop --table user --key 4711
 
 Where the store is comes from options or from MILLSTREAM_STORE_ENDPOINT, _REGION, _BUCKET and
 _PREFIX; credentials are AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY. Exit status: 0 when done,
@@ -16,6 +17,7 @@ import logging
 
 import click
 
+from millstream_cli.erasing import erase
 from millstream_cli.tables.command import tables
 from millstream_cli.upkeep import collect, compact, maintain
 from millstream_cli.versions import versions
@@ -32,7 +34,7 @@ def millstream(*, verbose: bool) -> None:
     )
 
 
-for _command in (versions, tables, compact, collect, maintain):
+for _command in (versions, tables, compact, collect, maintain, erase):
     millstream.add_command(_command)
 
 

@@ -27,6 +27,7 @@ class Place:
     """A model in its store."""
 
     store: ModelStore
+    model: str
     token: str  # of this process, unlike that of any other
 
 
@@ -80,7 +81,7 @@ def at_a_store(command: Callable[..., None]) -> Callable[..., None]:
                 f"set {ACCESS_KEY} and {SECRET_KEY} to credentials for bucket {store_bucket}"
             )
         objects = S3ObjectStore(settings, access_key=keys[0], secret_key=keys[1])
-        place = Place(ModelStore(objects, store_prefix, model), secrets.token_hex(4))
+        place = Place(ModelStore(objects, store_prefix, model), model, secrets.token_hex(4))
         try:
             command(place, **rest)
         except StoreError as error:

@@ -1,4 +1,4 @@
-"""`millstream compact`, `collect`, and `maintain`, which is what the CronJob runs: both."""
+"""`millstream compact`, `collect`, and `maintain` for the CronJob: both, and erasures first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ import click
 import orjson
 
 from millstream_api.names import CHANNEL_LATEST
+from millstream_cli.erasing import summary
 from millstream_cli.places import TRANSFERS, at_a_store, json_option
+from millstream_core.erasure.redacting import Redactor
+from millstream_core.erasure.requests import finish
 from millstream_core.store import StoreError
 from millstream_core.upkeep import compaction
 from millstream_core.upkeep.collecting import collect as collect_garbage
@@ -89,17 +92,32 @@ def collect(
 @at_a_store
 @_keeping
 def maintain(place: Place, *, keep_versions: int, grace_seconds: float) -> None:
-    """Compact and collect: a chain that cannot be read keeps only the first from being done."""
+    """Finish erasures, compact and collect.
+
+    What keeps one of them from being done keeps none of the others.
+    """
     problem: StoreError | None = None
-    try:
-        click.echo(f"{len(_compacted(place))} shorter ways made")
-    except StoreError as error:
-        problem = error
+    for step in (_erased, _shortened):
+        try:
+            step(place)
+        except StoreError as error:
+            problem = error
     rules = RetentionRules(keep_versions, grace_seconds)
     plan = collect_garbage(place.store, rules, f"millstream-{place.token}")
     click.echo(_summary(plan, "gone"))
     if problem is not None:
         raise problem
+
+
+def _erased(place: Place) -> None:
+    """Before compaction, which would carry keys over only to be done again."""
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        for done in finish(Redactor(place.store, pool, place.token)):
+            click.echo(summary(done))
+
+
+def _shortened(place: Place) -> None:
+    click.echo(f"{len(_compacted(place))} shorter ways made")
 
 
 def _compacted(place: Place) -> list[Shortcut]:

@@ -182,12 +182,25 @@ class Manifest(Wire):
     # What training remembers of keys without a row, by table and way of admission.
     admission: dict[str, Table] = Field(default_factory=dict)
     validation: Validation
-    erasure_seq: int = 0
+    erasure_seq: int = Field(default=0, ge=0)  # of the ledger: keys erased up to it are not here
     producer: str  # build that wrote it
 
     def ref(self) -> VersionRef:
         """The reference by which others name this version."""
         return VersionRef(lineage=self.lineage, version=self.version, digest=self.fingerprint())
+
+
+class Redacted(Manifest):
+    """A version as it reads since keys were erased from it; its name stays what it was.
+
+    Its tables' digests speak of the rows without the keys erased up to `erasure_seq`.
+    """
+
+    original: Sha256  # of the manifest first written
+
+    def ref(self) -> VersionRef:
+        """The reference by which others have named this version all along."""
+        return VersionRef(lineage=self.lineage, version=self.version, digest=self.original)
 
 
 class Commit(Wire):

@@ -98,3 +98,4 @@ class ReplicaReport(Wire):
     counters: dict[Sha256, Counters] = Field(default_factory=dict)
     shadow: Shadow | None = None
     store: StoreHealth
+    erasure_seq: int = 0  # of the ledger: no version held answers for keys erased up to it

@@ -258,4 +258,5 @@ class Replica:
             counters=self.tallies.counters(),
             shadow=self._shadowing.result,
             store=self.loaded.store,
+            erasure_seq=self.loaded.erasure_seq,
         )

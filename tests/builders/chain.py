@@ -10,18 +10,22 @@ from __future__ import annotations
 import itertools
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from millstream_api.manifest import Validation, Watermark
 from millstream_api.names import CHANNEL_LATEST, CHANNEL_STABLE
 from millstream_api.upkeep import Lease
+from millstream_core.erasure.entries import read_ledger
+from millstream_core.erasure.redacting import Redactor
+from millstream_core.erasure.requests import erase, finish
 from millstream_core.store import IntegrityError, ModelStore, StoreError
-from millstream_core.store.layout import lease_key
+from millstream_core.store.layout import folder_of, lease_key
 from millstream_core.upkeep.collecting import collect
 from millstream_core.upkeep.compaction import Compactor, compact
 from millstream_core.upkeep.retention import RetentionRules
 from millstream_operator.shell.announcing import Announcement, announce
-from millstream_serving.loading.checks import Refused
+from millstream_serving.loading.checks import Refused, Unsettled
 from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.instruments import Instruments
 from millstream_trainer.model import Design
@@ -30,12 +34,14 @@ from millstream_trainer.publishing.restoring import Restorer, quarantined
 from millstream_trainer.publishing.versions import Fenced, Writer
 from tests.builders.mishaps import Connection, Inline, Mishap
 from tests.builders.objects import MemoryObjects
-from tests.builders.stream import PARTITION, KnownStream
+from tests.builders.stream import KEYS, PARTITION, KnownStream
 from tests.builders.trainer import START, InlineJobs, Killed, make_settings
 
 if TYPE_CHECKING:
     from millstream_api.manifest import VersionRef
+    from millstream_core.erasure.ledger import Ledger
 
+SALT = bytes(range(32))
 RULES = RetentionRules(keep_versions=1, grace_seconds=50)
 SETTINGS = make_settings(
     tables={"user": {"servedAs": "int8"}}, base_every=7, publish_interval_seconds=1
@@ -53,7 +59,7 @@ ACTORS = {
     "promote": "operator",
     "roll_back": "operator",
 }
-VERBS = ("learn", "compact", "collect", "wait", "read", *ACTORS)
+VERBS = ("learn", "compact", "collect", "erase", "finish_erasing", "wait", "read", *ACTORS)
 LEASE_SECONDS = 2000.0
 HELD = 3  # versions that the operator keeps to go back to, the stable one among them
 
@@ -62,7 +68,7 @@ def store_at(connection: Any) -> ModelStore:
     return ModelStore(connection, SETTINGS.store.prefix, SETTINGS.model)
 
 
-class Ledger(MemoryObjects):
+class Recorder(MemoryObjects):
     """Remembers what immutable objects hold, and that nobody ever writes them otherwise."""
 
     def __init__(self) -> None:
@@ -119,7 +125,7 @@ class World:
     """Everybody, and the one store."""
 
     def __init__(self, seed: int) -> None:
-        self.objects = Ledger()
+        self.objects = Recorder()
         self.stream = KnownStream(DESIGN, seed)
         self.now = START
         self._names = itertools.count(1)
@@ -172,12 +178,17 @@ class World:
         wanted = {ref.digest: ref for ref in self.wanted()}
         shelf.drop_all_but(set(wanted))
         try:
+            ledger = read_ledger(store_at(connection), shelf.ledger)
+            if ledger is not shelf.ledger:
+                shelf.forget(ledger)
             for ref in wanted.values():
                 if ref.digest not in shelf.held and ref.digest not in self.refused:
                     try:
                         shelf.load(ref, wanted.__contains__, lambda _: None)
                     except Refused:
                         self.refused[ref.digest] = ref
+                    except Unsettled:  # to be tried again
+                        pass
         except StoreError:
             pass
         except Killed:
@@ -243,6 +254,32 @@ class World:
             if isinstance(error, IntegrityError):
                 raise
 
+    def erase(self, who: int, mishap: Mishap | None) -> None:
+        """A user is forgotten; what may still become a version is told, and nothing else."""
+        redactor = Redactor(store_at(self._fresh(mishap)), Inline(), self._name())
+        try:
+            report = erase(redactor, "user", [who], model=SETTINGS.model, salt=SALT)
+        except (StoreError, Killed) as error:
+            if isinstance(error, IntegrityError):
+                raise
+            return
+        assert report.search is not None
+        newest = max(store_at(self.objects).commits(LINEAGE), default=-1)
+        if mishap is None:
+            for key in report.search.found:
+                place = folder_of(key)
+                assert place is not None
+                assert place[1] > newest, f"{key} still holds user {who}"
+            assert not any(done.unreadable for done in report.lineages)
+
+    def finish_erasing(self, _: int, mishap: Mishap | None) -> None:
+        """As maintenance does."""
+        try:
+            finish(Redactor(store_at(self._fresh(mishap)), Inline(), self._name()))
+        except (StoreError, Killed) as error:
+            if isinstance(error, IntegrityError):
+                raise
+
     def read(self, who: int, mishap: Mishap | None) -> None:
         """A reader of any version there is: lease first, then look whether it is still there."""
         store, name = store_at(self._fresh(mishap)), self._name()
@@ -262,6 +299,11 @@ class World:
         self.objects.now += (10, 60, 1000, 4000)[who]
 
     # What holds
+
+    def erased(self, ledger: Ledger, *, after: int = 0, upto: int | None = None) -> set[int]:
+        """The users whom entries of these numbers have erased."""
+        users = np.arange(KEYS)
+        return set(users[ledger.erased("user", users, after=after, upto=upto)].tolist())
 
     def tag(self, key: str) -> str | None:
         """Of this object as it is now."""
@@ -285,7 +327,8 @@ class World:
         """What a server holds is one version each, whole, and stays so."""
         for held in self.server[1].held.values():
             position = held.manifest.positions[PARTITION]
-            self.stream.assert_served(position, held.tables)
+            users = self.erased(self.server[1].ledger)
+            self.stream.assert_served(position, held.tables, users)
             assert held.weights.head_out_bias == position
 
     def _announce(self) -> None:

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, get_args
 
+import numpy as np
+
 from millstream_api.manifest import Group
-from millstream_core.checkpoint import live_rows, merged, read_dense, read_table
+from millstream_core.checkpoint import (
+    Leg,
+    TableRows,
+    leg_tables,
+    live_rows,
+    merged,
+    read_dense,
+    read_table,
+)
 from millstream_core.checkpoint.routes import read_merged, read_shortcuts
+from millstream_core.erasure.entries import read_ledger
 from millstream_core.store import IntegrityError
 from millstream_core.store.layout import shortcuts_key
 from millstream_core.tables.digest import EMPTY_STATE, NO_HASHES, combined, row_hashes
 from tests.builders.chain import DESIGN, LINEAGE, World, store_at
 from tests.builders.mishaps import Inline
-from tests.builders.stream import MARK, PARTITION
+from tests.builders.stream import MARK, PARTITION, USERS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from numpy.typing import NDArray
+
     from millstream_api.manifest import Manifest, Table, VersionRef
-    from millstream_core.checkpoint import TableRows
     from millstream_core.store import Listed, Stored
 
 SPECS = DESIGN.tables()
@@ -57,16 +69,29 @@ class Prover:
         self._tags: dict[VersionRef, dict[str, str | None]] = {}  # of its own objects
         self._parents: dict[VersionRef, VersionRef | None] = {}  # None: it is a base
         self._rows: dict[VersionRef, dict[str, TableRows]] = {}
+        self._seqs: dict[VersionRef, int] = {}  # as of which its rows were read
         self._shortcuts: str | None = None
 
     def prove(self, ref: VersionRef) -> None:
-        """A version can be read by whoever knows nothing but its name; AssertionError if not."""
+        """A version can be read by whoever knows nothing but its name; AssertionError if not.
+
+        One that was on its way while a user was erased below it waits until that is finished.
+        """
+        if not self._is_settled(ref):
+            return
         line = [ref]
         while self._is_proved(line[-1]) and (below := self._parents[line[-1]]) is not None:
             line.append(below)
         if not self._is_proved(line[-1]):
             for each in reversed(line):
                 self._read(each)
+
+    def _is_settled(self, ref: VersionRef) -> bool:
+        store = store_at(self._world.objects)
+        seqs = [store.manifest(ref).erasure_seq]
+        for _, manifest in store.ancestry(ref, store.manifest(ref).chain.length + 1):
+            seqs.append(manifest.erasure_seq)
+        return seqs == sorted(seqs, reverse=True)
 
     def prove_shortcuts(self) -> None:
         """A shorter way leads to the same rows, or cannot be gone at all, which readers notice."""
@@ -83,14 +108,20 @@ class Prover:
                 found = {name: self._table(store, table) for name, table in tables.items()}
             except IntegrityError:
                 continue
-            self._assert_state(store.manifest(entry.target), self._joined(entry.since, found))
+            target = store.manifest(entry.target)
+            if not self._is_current(entry.target, target) or (
+                entry.since and not self._is_current(entry.since, store.manifest(entry.since))
+            ):
+                continue
+            try:
+                leg_tables(store, Leg(entry.target, target, entry.since, entry))
+            except IntegrityError:  # of before an erasure, which readers notice
+                continue
+            self._assert_state(target, self._joined(entry.since, target, found))
 
     def _is_proved(self, ref: VersionRef) -> bool:
         tags = self._tags.get(ref)
-        held = self._world.objects.objects
-        return tags is not None and all(
-            key in held and held[key].etag == tag for key, tag in tags.items()
-        )
+        return tags is not None and all(self._world.tag(key) == tag for key, tag in tags.items())
 
     def _read(self, ref: VersionRef) -> None:
         recorded = Recorded(self._world)
@@ -105,20 +136,42 @@ class Prover:
         assert read_dense(store, manifest, "serve")[MARK] == [position]
         assert read_dense(store, manifest, "train")["events"] == [position]
         found = {name: self._table(store, table) for name, table in manifest.tables.items()}
-        rows = self._joined(below, found)
+        ledger = read_ledger(store_at(self._world.objects))
+        users = self._world.erased(ledger, upto=manifest.erasure_seq)
+        for name in USERS:
+            named = {*found[name].keys.tolist(), *found[name].gone.tolist()}
+            assert not named & users, "an erased user has a row, or a tombstone"
+        rows = self._joined(below, manifest, found)
         self._assert_state(manifest, rows)
         self._tags[ref], self._parents[ref], self._rows[ref] = recorded.tags, below, rows
+        self._seqs[ref] = manifest.erasure_seq
 
-    def _joined(self, below: VersionRef | None, rows: dict[str, TableRows]) -> dict[str, TableRows]:
+    def _is_current(self, ref: VersionRef, manifest: Manifest) -> bool:
+        return self._seqs[ref] == manifest.erasure_seq
+
+    def _joined(
+        self, below: VersionRef | None, manifest: Manifest, rows: dict[str, TableRows]
+    ) -> dict[str, TableRows]:
         if below is None:
             return {name: table.without_tombstones() for name, table in rows.items()}
+        ledger = read_ledger(store_at(self._world.objects))
+        users = self._world.erased(ledger, after=self._seqs[below], upto=manifest.erasure_seq)
+        gone = np.array(sorted(users), np.int64)
         return {
-            name: merged([self._rows[below][name], table]).without_tombstones()
+            name: merged(
+                [
+                    self._rows[below][name],
+                    TableRows(gone[:0], no_rows(table), gone if name in USERS else gone[:0]),
+                    table,
+                ]
+            ).without_tombstones()
             for name, table in rows.items()
         }
 
     def _assert_state(self, manifest: Manifest, rows: Mapping[str, TableRows]) -> None:
-        state = self._world.stream.state(manifest.positions[PARTITION])
+        ledger = read_ledger(store_at(self._world.objects))
+        users = self._world.erased(ledger, upto=manifest.erasure_seq)
+        state = self._world.stream.state_without(manifest.positions[PARTITION], users)
         for name, table in manifest.tables.items():
             live = live_rows(SPECS[name], rows[name])
             self._world.stream.assert_rows(name, state[name], live)
@@ -132,3 +185,8 @@ class Prover:
 
     def _table(self, store: Any, table: Table) -> TableRows:
         return read_table(store, Inline(), LINEAGE, table, get_args(Group))
+
+
+def no_rows(table: TableRows) -> dict[str, NDArray[Any]]:
+    """The columns of a table with nothing in them."""
+    return {name: column[:0] for name, column in table.columns.items()}

@@ -215,6 +215,11 @@ class Publisher:
         self.latest = change(manifest)
         return self.store.commit(self.latest)
 
+    def forget(self, name: str, key: int) -> None:
+        """Drop a row as a trainer does that has read of its erasure: without a tombstone."""
+        lost = {key: self.tables[name].pop(key)}
+        self.digests[name] = combined(self.digests[name], _NO_HASHES, self._hashes(name, lost))
+
     def fork(self) -> Publisher:
         """Another writer that goes on from here."""
         return replace(

@@ -15,6 +15,8 @@ import torch
 from millstream_core.tables.encoding import encode
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from numpy.typing import NDArray
 
     from millstream_core.tables.training import ColumnSpec, Rows
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 KEYS = 8  # of each table: few, so that they are written, leave and come back
 PARTITION = "0"
 MARK = "head.2.bias"  # the weight that says how many events were learned
+
+USERS = ("user", "history")  # tables whose keys are users
 
 State = dict[str, dict[int, float]]  # table -> key -> the value that its row is filled with
 
@@ -55,6 +59,13 @@ class KnownStream:
             self._states.append(before | {table: rows})
         return self._states[position]
 
+    def state_without(self, position: int, users: Collection[int]) -> State:
+        """What so many events come to where these users were erased."""
+        return {
+            name: {key: row for key, row in rows.items() if name not in USERS or key not in users}
+            for name, rows in self.state(position).items()
+        }
+
     def learn(self, model: LiveModel, count: int) -> None:
         """Have a model learn the next events."""
         first = model.positions.get(PARTITION, 0)
@@ -69,6 +80,8 @@ class KnownStream:
     def _learn(self, model: LiveModel, number: int) -> None:
         name, key, leaves = self.event(number)
         table, keys = model.tables[name], np.array([key], np.int64)
+        if name in USERS and model.ledger.blocked("user", keys).any():
+            return
         slots = table.slots(keys)
         is_new = slots[0] < 0
         if leaves:
@@ -81,12 +94,13 @@ class KnownStream:
         table.touch(slots)
 
     def assert_live(self, model: LiveModel) -> None:
-        """A model holds exactly what its position says."""
+        """A model holds exactly what its position says, without the users that it knows erased."""
+        users = np.arange(KEYS)[model.ledger.blocked("user", np.arange(KEYS))].tolist()
         position = model.positions.get(PARTITION, 0)
         assert model.events == position
         if position:
             assert model.serve_tensors()[MARK] == [position]
-        for name, rows in self.state(position).items():
+        for name, rows in self.state_without(position, users).items():
             self.assert_rows(name, rows, model.tables[name].snapshot(whole=True).rows)
 
     def assert_rows(self, name: str, expected: dict[int, float], found: Rows) -> None:
@@ -96,10 +110,15 @@ class KnownStream:
             values = filled(expected, spec)
             np.testing.assert_array_equal(found.columns[column], values, f"{name}.{column}")
 
-    def assert_served(self, position: int, tables: dict[str, TableVersion]) -> None:
-        """What a server reads of each key is what was encoded at this position, to the bit."""
+    def assert_served(
+        self, position: int, tables: dict[str, TableVersion], users: Collection[int] = ()
+    ) -> None:
+        """What a server reads of each key is what was encoded at this position, to the bit.
+
+        Where the server knows that these users were erased, they have no row.
+        """
         keys = np.arange(KEYS, dtype=np.int64)
-        for name, rows in self.state(position).items():
+        for name, rows in self.state_without(position, users).items():
             slots = tables[name].slots(keys)
             assert keys[slots >= 0].tolist() == sorted(rows), name
             for column, spec in self._specs[name].items():

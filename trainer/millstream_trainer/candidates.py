@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from millstream_core.features import PAD
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -38,7 +40,7 @@ class Candidates:
     def observe(self, batch: EventBatch, new_items: NDArray[np.int64]) -> None:
         """Count the clicks of a batch and note items that were never seen before."""
         self._newest.extend(new_items.tolist())
-        is_click = batch.label > 0
+        is_click = (batch.label > 0) & (batch.item != PAD)
         if not is_click.any():
             return
         self._move_landmark(float(batch.time[is_click].max()))
@@ -48,6 +50,14 @@ class Candidates:
         if len(self._weights) > 4 * COUNTED:
             kept, weights = self._ranking(COUNTED)
             self._weights = dict(zip(kept.tolist(), weights.tolist(), strict=True))
+
+    def forget(self, is_erased: Callable[[NDArray[np.int64]], NDArray[np.bool_]]) -> None:
+        """Drop the items of which this is true."""
+        items = np.fromiter(self._weights.keys(), np.int64, len(self._weights))
+        for item in items[is_erased(items)].tolist():
+            del self._weights[item]
+        newest = np.array(self._newest, np.int64)
+        self._newest = deque(newest[~is_erased(newest)].tolist(), maxlen=NEWEST)
 
     def popular(self) -> NDArray[np.int64]:
         """At most POPULAR item keys, most clicked lately first."""

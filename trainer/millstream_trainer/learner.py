@@ -10,7 +10,7 @@ honest validation too.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -99,6 +99,7 @@ class Learner:
         Raises:
             Diverged: a logit is not finite; the model is as it was but for the histories.
         """
+        batch = self._without_erased(batch)
         moment = self._moment(batch)
         histories = self._histories(batch, moment)
         users = self._gather("user", batch.user)
@@ -131,6 +132,17 @@ class Learner:
             life.sweep(moment)
         return scores
 
+    def _without_erased(self, batch: EventBatch) -> EventBatch:
+        """Events with PAD where a key must not be learned: the other side still learns of them."""
+        ledger = self._model.ledger
+        if not ledger:
+            return batch
+        return replace(
+            batch,
+            user=np.where(ledger.blocked("user", batch.user), np.int64(PAD), batch.user),
+            item=np.where(ledger.blocked("item", batch.item), np.int64(PAD), batch.item),
+        )
+
     def _moment(self, batch: EventBatch) -> Moment:
         # The median: one event with a wrong date must not make every row look old.
         now = max(self._model.clock, float(np.median(batch.time)))
@@ -139,13 +151,14 @@ class Learner:
     def _histories(self, batch: EventBatch, moment: Moment) -> NDArray[np.int64]:
         """What each event sees, int64[B, L]; the clicks of the batch are appended."""
         table, life = self._model.tables["history"], self._model.lives["history"]
-        is_click = batch.label > 0
+        labels = np.where(batch.item == PAD, np.float32(0), batch.label)
+        is_click = (labels > 0) & (batch.user != PAD)
         clickers = table.distinct(batch.user[is_click])
         uses = Uses.of(clickers.keys, clickers.index, batch.time[is_click])
         life.trained(life.admit(uses, moment), uses, moment)
         values = table.values("items")
         seen = np.empty((len(batch), values.shape[1]), np.int64)
-        read_and_extend(values, table.slots(batch.user), batch.item, batch.label, seen)
+        read_and_extend(values, table.slots(batch.user), batch.item, labels, seen)
         return seen
 
     def _gather(self, table: str, keys: NDArray[np.int64]) -> _Gathered:

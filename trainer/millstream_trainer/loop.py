@@ -144,8 +144,9 @@ class Trainer:
         self._enter("Draining")
         deadline = self._clock.now() + DRAIN_SECONDS
         self._finish_job(deadline)
-        self._link.publish_if_due(self.model, self._validate, is_draining=True)
-        self._finish_job(deadline)
+        for _ in range(2):  # again where keys were erased just before
+            self._link.publish_if_due(self.model, self._validate, is_draining=True)
+            self._finish_job(deadline)
         if self._link.is_busy:
             log.warning("the last version did not get out in %.0f s", DRAIN_SECONDS)
         self._report()

@@ -8,6 +8,7 @@ the weights are drawn training uses no random numbers, so there is no generator 
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,6 +19,7 @@ import torch
 from millstream_api.manifest import Architecture, ContextInputs, DefaultRow, Dtype, MultiHash
 from millstream_api.tables import AdmissionSpec, EvictionSpec, TablesSpec, bytes_of
 from millstream_core.checkpoint import stored_columns
+from millstream_core.erasure.entries import NOBODY
 from millstream_core.features import PAD, ContextFeatures, Transform
 from millstream_core.tables.lifecycle import Lifecycle
 from millstream_core.tables.overflow import Overflow
@@ -28,14 +30,18 @@ from millstream_trainer.candidates import Candidates
 from millstream_trainer.models.din import DIN
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from millstream_api.settings import TrainerSettings
     from millstream_api.tables import EmbeddingTableSpec, MemorySpec
+    from millstream_core.erasure.ledger import Ledger
     from millstream_core.tables.admission import Memory
+    from millstream_core.tables.index import Keys
+
+log = logging.getLogger(__name__)
 
 ATTENTION: Final = (64, 32)
 HEAD: Final = (128, 64)
@@ -188,6 +194,7 @@ class LiveModel:
     step: int = 0
     clock: float = 0.0  # event time, Unix seconds; never goes back
     events: int = 0  # learned since the beginning of the lineage
+    ledger: Ledger = NOBODY  # of erased keys: none of them is in here
     positions: dict[str, int] = field(default_factory=dict)  # next record, by partition
 
     @classmethod
@@ -240,6 +247,38 @@ class LiveModel:
             for table, life in self.lives.items()
             for name, memory in life.admission.memory.items()
         }
+
+    def forget(self, ledger: Ledger, *, after: int) -> None:
+        """Drop every key that an entry of a higher number than `after` erased.
+
+        Rows go without a tombstone (`TrainingTable.erase`); histories that mention an item are
+        written anew. To be asked only while no version is on its way.
+        """
+        transform = self.design.transform
+
+        def erased(table: str) -> Callable[[Keys], NDArray[np.bool_]]:
+            subject = transform.subject_of(table)
+            return lambda keys: ledger.erased(subject, keys, after=after)
+
+        rows = sum(life.erase(erased(table)) for table, life in self.lives.items())
+        histories = self.tables[transform.history_table]
+        slots = histories.all_slots()
+        items = np.take(histories.values("items"), slots, axis=0)
+        mentions = erased(transform.item_table)(items.ravel()).reshape(items.shape)
+        is_mentioning = mentions.any(axis=1)
+        histories.values("items")[slots[is_mentioning]] = np.where(mentions, PAD, items)[
+            is_mentioning
+        ]
+        histories.touch(slots[is_mentioning])
+        self.candidates.forget(erased(transform.item_table))
+        self.ledger = ledger
+        if rows or is_mentioning.any():
+            log.info(
+                "forgot %d rows and %d mentions in histories, as of erasure %d",
+                rows,
+                int(np.count_nonzero(mentions)),
+                ledger.seq,
+            )
 
     def serve_tensors(self) -> dict[str, NDArray[Any]]:
         """The dense file that servers read, copied."""

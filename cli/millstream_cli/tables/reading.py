@@ -98,9 +98,9 @@ def read_contents(
         try:
             return _contents(reader, legs, names, question)
         except IntegrityError as error:
-            if all(leg.shortcut is None for leg in legs):
+            if not store.look_again(ref.lineage) and all(leg.shortcut is None for leg in legs):
                 raise
-            log.warning("a shorter way to version %s fails, going by steps: %s", ref, error)
+            log.warning("the way to version %s fails, going by steps: %s", ref, error)
             _, legs = find_way(store, ref, held=(), groups=GROUPS, shortcuts=False)
             return _contents(reader, legs, names, question)
 

@@ -30,6 +30,12 @@ class Transform(Wire):
     history_length: int
     features: tuple[Feature, ...] = Field(default=(), exclude_if=lambda listed: not listed)
 
+    def subject_of(self, table: str) -> str:
+        """Whose keys the rows of a table have: `user`, `item`, or the table's own name."""
+        if table in {self.user_table, self.history_table}:
+            return "user"
+        return "item" if table == self.item_table else table
+
 
 def key_of(value: int | str) -> int:
     """The 64-bit key of an id.

@@ -1,13 +1,15 @@
 """Where everything of one model lies, as keys below <prefix>/<model>/, and back from keys.
 
     channel/<name>                          lease/<name>        collector
-    transform/<sha256>
+    transform/<sha256>                      erasure/salt        erasure/<20-digit seq>
     <lineage>/writer/<20-digit epoch>
     <lineage>/commit/<20-digit version>
     <lineage>/manifest/<version>-<sha256>.json
     <lineage>/data/<version>-<attempt>/…
     <lineage>/merged/<version>-<sha256>.json
     <lineage>/shortcuts
+    <lineage>/redacted/<version>-<sha256>.json
+    <lineage>/redactions
 
 No other module spells these out.
 """
@@ -24,13 +26,18 @@ CHANNELS: Final = "channel/"
 LEASES: Final = "lease/"
 TRANSFORMS: Final = "transform/"
 COLLECTOR: Final = "collector"
+ERASURES: Final = "erasure/"
+SALT: Final = f"{ERASURES}salt"
 
 _COMMIT: Final = re.compile(r"([^/]+)/commit/(\d{20})")
 _MANIFEST: Final = re.compile(r"([^/]+)/manifest/(\d+)-([0-9a-f]{64})\.json")
 _FOLDER: Final = re.compile(r"([^/]+)/data/((\d+)-([^/]+))/.+")
 _CLAIM: Final = re.compile(r"([^/]+)/writer/(\d{20})")
 _MERGED: Final = re.compile(r"([^/]+)/merged/(\d+)-([0-9a-f]{64})\.json")
-_LINEAGE: Final = re.compile(r"([^/]+)/(?:shortcuts|(?:writer|commit|manifest|data|merged)/.+)")
+_REDACTED: Final = re.compile(r"([^/]+)/redacted/(\d+)-([0-9a-f]{64})\.json")
+_LINEAGE: Final = re.compile(
+    r"([^/]+)/(?:shortcuts|redactions|(?:writer|commit|manifest|data|merged|redacted)/.+)"
+)
 
 
 def lineage_of(key: str) -> str | None:
@@ -94,6 +101,21 @@ def shortcuts_key(lineage: str) -> str:
     return f"{lineage}/shortcuts"
 
 
+def erasure_key(seq: int) -> str:
+    """An entry of the ledger of erased keys."""
+    return f"{ERASURES}{seq:020d}"
+
+
+def redactions_key(lineage: str) -> str:
+    """What the versions of a lineage read as since keys were erased."""
+    return f"{lineage}/redactions"
+
+
+def redacted_key(lineage: str, version: int, digest: str) -> str:
+    """The manifest that a version reads as since keys were erased from it."""
+    return f"{lineage}/redacted/{version}-{digest}.json"
+
+
 def commit_of(key: str) -> tuple[str, int] | None:
     """(lineage, version) of a commit's key."""
     found = _COMMIT.fullmatch(key)
@@ -121,4 +143,10 @@ def claim_of(key: str) -> tuple[str, int] | None:
 def merged_of(key: str) -> tuple[str, int, str] | None:
     """(lineage, version, digest) of a merged document's key."""
     found = _MERGED.fullmatch(key)
+    return (found[1], int(found[2]), found[3]) if found else None
+
+
+def redacted_of(key: str) -> tuple[str, int, str] | None:
+    """(lineage, version, digest) of a redacted manifest's key."""
+    found = _REDACTED.fullmatch(key)
     return (found[1], int(found[2]), found[3]) if found else None

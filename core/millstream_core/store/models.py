@@ -7,6 +7,9 @@ from a channel or a commit to the manifest whose digest it names, and from there
 digests the manifest names. So whatever fails in between, a reader sees the old state or the new
 one, and nothing that it cannot check.
 
+A version's name never changes. What it reads as does when keys are erased from it (`redactions`):
+`manifest` gives that, whatever the manifest first written says.
+
 Where each of them lies is in `layout.py`; who may write, and how two writers are kept apart, in
 `claims.py`.
 """
@@ -52,10 +55,12 @@ from millstream_core.store.layout import (
     transform_key,
 )
 from millstream_core.store.objects import DOCUMENT_BYTES, Below
+from millstream_core.store.redactions import read_redacted, read_redactions
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from millstream_api.erasure import Redactions
     from millstream_core.store.objects import ObjectStore
 
 MANIFESTS_KEPT: Final = 1024
@@ -67,7 +72,8 @@ class ModelStore:
     def __init__(self, objects: ObjectStore, prefix: str, model: str) -> None:
         """Nothing is read or written yet."""
         self.objects: ObjectStore = Below(objects, f"{prefix.strip('/')}/{model}".lstrip("/"))
-        self._manifests: OrderedDict[str, Manifest] = OrderedDict()
+        self._manifests: OrderedDict[str, Manifest] = OrderedDict()  # by digest of what was read
+        self._redactions: dict[str, Redactions] = {}  # by lineage, as last read
         self._lock = threading.Lock()
 
     def probe(self, token: str) -> StoreHealth:
@@ -135,28 +141,53 @@ class ModelStore:
         )
 
     def manifest(self, ref: VersionRef) -> Manifest:
-        """The manifest that this reference names.
+        """What this reference names: the manifest first written, or as it reads since an erasure.
 
         Raises:
             IntegrityError: its bytes have another digest, or it is of a newer format.
             ObjectMissing: there is none.
         """
         with self._lock:
-            known = self._manifests.get(ref.digest)
+            redactions = self._redactions.get(ref.lineage)
+        if redactions is None:
+            self.look_again(ref.lineage)
+            redactions = self._redactions[ref.lineage]
+        digest = redactions.versions.get(ref.digest, ref.digest)
+        with self._lock:
+            known = self._manifests.get(digest)
             if known is not None:
-                self._manifests.move_to_end(ref.digest)
+                self._manifests.move_to_end(digest)
                 return known
+        manifest = (
+            self._original(ref)
+            if digest == ref.digest
+            else read_redacted(self.objects, ref, digest)
+        )
+        with self._lock:
+            self._manifests[digest] = manifest
+            while len(self._manifests) > MANIFESTS_KEPT:
+                self._manifests.popitem(last=False)
+        return manifest
+
+    def look_again(self, lineage: str) -> bool:
+        """Read what the versions of a lineage read as now; whether that has changed.
+
+        For whoever finds an object gone that a manifest names: keys may have been erased since
+        it was read.
+        """
+        found, _ = read_redactions(self.objects, lineage)
+        with self._lock:
+            before = self._redactions.get(lineage)
+            self._redactions[lineage] = found
+        return before is not None and before != found
+
+    def _original(self, ref: VersionRef) -> Manifest:
         data = self.objects.get(manifest_key(ref), DOCUMENT_BYTES).data
         if hashlib.sha256(data).hexdigest() != ref.digest:
             raise IntegrityError(
                 "DigestMismatch", f"the manifest of version {ref.version} was altered"
             )
-        manifest = _parse_manifest(data, ref)
-        with self._lock:
-            self._manifests[ref.digest] = manifest
-            while len(self._manifests) > MANIFESTS_KEPT:
-                self._manifests.popitem(last=False)
-        return manifest
+        return _parse_manifest(data, ref)
 
     def ancestry(self, ref: VersionRef, limit: int = 512) -> Iterator[tuple[VersionRef, Manifest]]:
         """This version first, then its parents, at most `limit` of them.

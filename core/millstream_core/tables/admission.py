@@ -20,6 +20,8 @@ from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import FREQUENCY, ONE, USAGE, USAGE_COLUMN, note_uses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from millstream_api.tables import (
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from millstream_core.tables.snapshots import Rows, SealedTable, TableSnapshot
     from millstream_core.tables.usage import Moment, Uses
 
+WAITING: Final = "waiting"  # the one memory that names keys: a sketch's cells are of no key
 # Aged counts are sums of rounded numbers: 3 occurrences at once must not add up to 2.9999999.
 _ROUNDING: Final = 1e-4
 
@@ -64,6 +67,9 @@ class Admission(Protocol):
 
     def sweep(self, moment: Moment) -> None:
         """Forget keys that have waited for too long."""
+
+    def erase(self, is_erased: Callable[[Keys], NDArray[np.bool_]]) -> None:
+        """Forget the keys of which this is true, as far as any are remembered."""
 
     def resume(self, now: float) -> None:
         """Go on at this event time from the memory that was restored."""
@@ -99,6 +105,9 @@ class _Everyone:
     def sweep(self, moment: Moment) -> None:
         """Nothing waits."""
 
+    def erase(self, is_erased: Callable[[Keys], NDArray[np.bool_]]) -> None:
+        """No key is remembered."""
+
     def resume(self, now: float) -> None:
         """Nothing goes by time."""
 
@@ -125,7 +134,7 @@ class _Counter(_Everyone):
         self._threshold = spec.threshold
         self._eviction = EvictionSpec(ttl=ttl)
         self._waiting = TrainingTable({USAGE: USAGE_COLUMN}, seed=0)
-        self.memory = {"waiting": self._waiting}
+        self.memory = {WAITING: self._waiting}
 
     def admits(self, uses: Uses, moment: Moment) -> NDArray[np.bool_]:
         slots = self._waiting.admit(uses.keys)
@@ -139,6 +148,9 @@ class _Counter(_Everyone):
     def sweep(self, moment: Moment) -> None:
         for slots in condemned(self._waiting, self._eviction, moment.now, since_step=0).values():
             self._waiting.evict(slots)
+
+    def erase(self, is_erased: Callable[[Keys], NDArray[np.bool_]]) -> None:
+        self._waiting.erase(is_erased)
 
 
 class _CountMin(_Everyone):

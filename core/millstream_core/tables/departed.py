@@ -16,6 +16,8 @@ from millstream_core.tables.arena import Arena
 from millstream_core.tables.slots import SlotIndex
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from millstream_core.tables.digest import Hashes
@@ -48,6 +50,14 @@ class Departed:
         slots = self._index.remove(keys)
         places = np.flatnonzero(slots >= 0)
         return places, np.take(self._hashes.values, slots[places], axis=0)
+
+    def erase(self, is_erased: Callable[[Keys], NDArray[np.bool_]]) -> Hashes:
+        """Drop the keys of which this is true; their hashes, uint64[m, 2]."""
+        slots = self._index.slots()
+        slots = slots[is_erased(self._index.keys_at(slots))]
+        hashes = np.take(self._hashes.values, slots, axis=0)
+        self._index.remove(self._index.keys_at(slots))
+        return hashes
 
     def settle(self, keys: Keys, hashes: Hashes) -> None:
         """Take over what a version that is committed now holds of those keys that are here."""

@@ -24,7 +24,12 @@ from millstream_core.tables.placement import exchanges
 from millstream_core.tables.usage import USAGE, note_uses
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from numpy.typing import NDArray
+
     from millstream_api.tables import AdmissionSpec, EvictionSpec
+    from millstream_core.tables.index import Keys
     from millstream_core.tables.slots import Slots
     from millstream_core.tables.training import TrainingTable
     from millstream_core.tables.usage import Moment, Uses
@@ -93,6 +98,14 @@ class Lifecycle:
         """Note that the optimizer wrote the rows of these keys; negative slots have none."""
         note_uses(self.table.values(USAGE), slots, uses, moment.step, self._half_life)
         self.table.touch(slots)
+
+    def erase(self, is_erased: Callable[[Keys], NDArray[np.bool_]]) -> int:
+        """Forget the keys of which this is true, with or without a row; returns how many had one.
+
+        To be asked only while no version is on its way; see TrainingTable.
+        """
+        self.admission.erase(is_erased)
+        return self.table.erase(is_erased)
 
     def sweep(self, moment: Moment) -> None:
         """Evict and place rows after this step, if it is time."""

@@ -11,7 +11,7 @@ their own, which name table and row, and are admitted, trained and published lik
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numba import njit
@@ -26,10 +26,14 @@ if TYPE_CHECKING:
     from millstream_core.tables.index import Keys
 
 
+# Far from where ids are, so that no row is taken for the key of somebody who is erased.
+FIRST: Final = PAD + 1
+
+
 def row_keys(keys: Keys, by: MultiHash) -> NDArray[np.int64]:
     """The keys of the rows whose sum each of these keys is, int64[n, tables].
 
-    Those of table t and row r are t · rows + r; PAD, which is no id, stays what it is.
+    Those of table t and row r are FIRST + t · rows + r; PAD, which is no id, stays what it is.
     """
     found = np.empty((len(keys), by.tables), np.int64)
     _hash(keys, np.uint64(by.rows), np.uint64(by.seed), found)
@@ -45,4 +49,4 @@ def _hash(keys: Keys, rows: np.uint64, seed: np.uint64, found: NDArray[np.int64]
                 found[i, table] = PAD
             else:
                 row = mix(np.uint64(keys[i]) ^ salt) % rows
-                found[i, table] = np.int64(np.uint64(table) * rows + row)
+                found[i, table] = FIRST + np.int64(np.uint64(table) * rows + row)

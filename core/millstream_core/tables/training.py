@@ -14,7 +14,7 @@ import numpy as np
 
 from millstream_core.tables.defaults import draw_rows, fill_rows
 from millstream_core.tables.departed import Departed
-from millstream_core.tables.digest import EMPTY_STATE
+from millstream_core.tables.digest import EMPTY_STATE, NO_HASHES, combined
 from millstream_core.tables.slots import Distinct, SlotIndex, Slots
 from millstream_core.tables.snapshots import Rows, TableSnapshot, digested, served_columns
 from millstream_core.tables.storage import Storage
@@ -22,7 +22,7 @@ from millstream_core.tables.usage import USAGE
 from millstream_core.tables.written import Written
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -153,6 +153,27 @@ class TrainingTable:
         self._rows.exchange(left, right)
         self._index.exchange(left, right)
         self._written.exchange(left, right)
+
+    def erase(self, is_erased: Callable[[Keys], NDArray[np.bool_]]) -> int:
+        """Forget keys without a trace: no tombstone, and a state digest that never had them.
+
+        To be asked only while no version is on its way. Readers leave the keys out by themselves,
+        from the version on that says so.
+
+        Args:
+            is_erased: which of some keys, bool[n].
+
+        Returns:
+            How many rows went.
+        """
+        slots = self._index.slots()
+        slots = slots[is_erased(self._index.keys_at(slots))]
+        hashes = np.take(self._hashes, slots, axis=0)
+        self._index.remove(self._index.keys_at(slots))
+        left = self._departed.erase(is_erased)
+        if any(spec.serve is not None for spec in self.columns.values()):
+            self.digest = combined(self.digest, NO_HASHES, np.concatenate([hashes, left]))
+        return len(slots)
 
     def snapshot(self, *, whole: bool) -> TableSnapshot:
         """Copy what the next version holds of this table.

@@ -21,7 +21,8 @@ from millstream_api.manifest import Group
 from millstream_api.upkeep import Lease, Merged, Shortcut
 from millstream_core.checkpoint import Folder, find_way, read_way, read_whole, write_rows
 from millstream_core.checkpoint.routes import change_shortcuts, read_shortcuts, table_bytes
-from millstream_core.store import IntegrityError
+from millstream_core.erasure.entries import read_ledger
+from millstream_core.store import IntegrityError, StoreUnavailable
 from millstream_core.store.layout import merged_key
 from millstream_core.tables.digest import EMPTY_STATE
 from millstream_core.upkeep.leases import hold
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest, Table, VersionRef
     from millstream_core.checkpoint import Leg
+    from millstream_core.erasure.ledger import Ledger
     from millstream_core.store import ModelStore
 
 log = logging.getLogger(__name__)
@@ -61,13 +63,14 @@ def compact(compactor: Compactor, target: VersionRef) -> list[Shortcut]:
     lease = Lease(holder=compactor.token, versions=(target,), seconds=LEASE_SECONDS)
     with hold(store, f"compactor-{compactor.token}", lease):
         chain = _chain(store, target)
+        ledger = read_ledger(store)
         known = read_shortcuts(store, target.lineage)[0].entries
         made: list[Shortcut] = []
         for span in plan_spans(chain, known):
-            made.append(_make(compactor, span.target, span.since, span.steps, len(made)))
+            made.append(_make(compactor, ledger, span.target, span.since, span.steps, len(made)))
         _, legs = find_way(store, target, held=(), groups=GROUPS)
         if should_compact(legs):
-            made.append(_make(compactor, target, None, len(chain), len(made)))
+            made.append(_make(compactor, ledger, target, None, len(chain), len(made)))
         return made
 
 
@@ -80,7 +83,12 @@ def _chain(store: ModelStore, target: VersionRef) -> list[tuple[VersionRef, Mani
 
 
 def _make(
-    compactor: Compactor, target: VersionRef, since: VersionRef | None, steps: int, number: int
+    compactor: Compactor,
+    ledger: Ledger,
+    target: VersionRef,
+    since: VersionRef | None,
+    steps: int,
+    number: int,
 ) -> Shortcut:
     store = compactor.store
     before = None if since is None else store.manifest(since)
@@ -105,6 +113,8 @@ def _make(
         steps=steps,
         bytes=table_bytes(document.tables),
     )
+    if read_ledger(store, ledger) is not ledger:
+        raise StoreUnavailable("keys were erased meanwhile, and rows read before may hold them")
     change_shortcuts(store, target.lineage, lambda entries: (*entries, shortcut))
     log.info("version %s is reached from %s in one step", target, since or "nothing")
     return shortcut

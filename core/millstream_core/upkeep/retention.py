@@ -18,6 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from millstream_api.manifest import Redacted
 from millstream_core.store.layout import (
     LEASES,
     TRANSFORMS,
@@ -31,6 +32,8 @@ from millstream_core.store.layout import (
     manifest_of,
     merged_key,
     merged_of,
+    redacted_key,
+    redacted_of,
     shortcuts_key,
     transform_key,
 )
@@ -213,6 +216,11 @@ def needed_keys(found: Reach, manifests: Mapping[VersionRef, Manifest]) -> set[s
     """The keys of all that is reached, shortcuts apart."""
     keys = {transform_key(manifests[ref].transform) for ref in found.history}
     keys |= {manifest_key(ref) for ref in found.history}
+    keys |= {
+        redacted_key(ref.lineage, ref.version, manifest.fingerprint())
+        for ref in found.history
+        if isinstance(manifest := manifests[ref], Redacted)
+    }
     for ref in found.whole:
         keys.add(commit_key(ref.lineage, ref.version))
         keys |= {data_key(ref.lineage, path) for path in paths_in(manifests[ref])}
@@ -267,6 +275,8 @@ def _reason(
             if committed
             else f"no version {version} came of this attempt, or it is gone"
         )
+    if redacted := redacted_of(key):
+        return f"version {redacted[1]} reads otherwise by now, or it is gone"
     if way := merged_of(key):
         return f"nobody takes this way to version {way[1]} any more"
     if claim := claim_of(key):

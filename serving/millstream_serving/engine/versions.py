@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from millstream_core.erasure.entries import NOBODY
 from millstream_core.features import EMPTY, PAD
 from millstream_core.tables.multihash import row_keys
 from millstream_serving.engine.contexts import in_context
@@ -20,6 +21,7 @@ from millstream_serving.engine.scoring import Scratch, score, scratch_for
 
 if TYPE_CHECKING:
     from millstream_api.manifest import Manifest, VersionRef
+    from millstream_core.erasure.ledger import Ledger
     from millstream_core.features import Context, ContextFeatures
     from millstream_core.tables.versioned import TableVersion
     from millstream_serving.engine.networks import Matrix, Weights
@@ -52,10 +54,12 @@ class ModelVersion:
     weights: Weights
     features: ContextFeatures  # what it reads of a context
     context_part: Matrix  # of the head's first layer, [inputs of a context, H1]
-    tables: dict[str, TableVersion]
+    written: dict[str, TableVersion]  # as its writer left them; the next delta goes on from these
+    tables: dict[str, TableVersion]  # without the keys erased since: these answer
     rows: dict[str, StoredRows]  # of the tables of embeddings, as the kernel reads them
     popular: Keys  # [<= 200], most clicked lately, best first
     newest: Keys  # [<= 50], newest items
+    ledger: Ledger = NOBODY  # of erased keys, as of which this answers
 
     def logits(
         self,
@@ -117,4 +121,7 @@ class ModelVersion:
         slot = int(histories.slots(np.array([user], np.int64))[0])
         row: Keys = histories.table.values("items")[slot] if slot >= 0 else np.empty(0, np.int64)
         clicked: Keys = row[row != PAD]
+        if self.ledger:
+            seq = self.manifest.erasure_seq
+            clicked = clicked[~self.ledger.erased("item", clicked, after=seq)]
         return clicked

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from millstream_api.manifest import Column, Manifest, Table, VersionRef
+from millstream_api.manifest import Column, Manifest, Redacted, Table, VersionRef
 from millstream_core.features import ContextFeatures, Transform
 from millstream_core.tables.encoding import finite_rows
 from millstream_serving.engine.contexts import CONTEXT
@@ -46,6 +46,10 @@ class Refused(Exception):  # noqa: N818 - named for what is the case
     def __init__(self, reason: str, message: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class Unsettled(Exception):  # noqa: N818 - named for what is the case
+    """This version cannot be read until an erasure is finished in the store: to be tried again."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +176,8 @@ def _default_row_changed(step: Step) -> Finding | None:
 
 
 def _state_before_differs(step: Step) -> Finding | None:
-    if step.parent is None:
+    # Where keys were erased in between, the state afterwards tells what this one cannot.
+    if step.parent is None or _was_redacted_between(step.parent, step.manifest):
         return None
     for name, table in step.tables.items():
         if table.digest_before != step.parent.tables[name].digest_after:
@@ -182,6 +187,10 @@ def _state_before_differs(step: Step) -> Finding | None:
                 f"{step.parent.tables[name].digest_after} here",
             )
     return None
+
+
+def _was_redacted_between(parent: Manifest, manifest: Manifest) -> bool:
+    return parent.erasure_seq != manifest.erasure_seq or isinstance(parent, Redacted)
 
 
 # Who it is comes before what it holds; columns are compared before tables are indexed by name.

@@ -19,10 +19,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from millstream_api.names import CHANNEL_LATEST
 from millstream_api.reports import StoreHealth, VersionState
+from millstream_core.erasure.entries import read_ledger
 from millstream_core.store import AccessDenied, IntegrityError, StoreError
-from millstream_serving.loading.checks import Finding, Refused
+from millstream_serving.loading.checks import Finding, Refused, Unsettled
 from millstream_serving.loading.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ REFUSALS_KEPT: Final = 256
 LONGEST_MESSAGE: Final = 1000  # of a refusal: it may quote what a hostile manifest says
 PAUSES_SECONDS: Final = (0.25, 10.0)  # the first, and the longest, between two tries
 NICENESS: Final = 3  # half the weight of a thread that answers (sched(7))
-LOOK_AT_STORE_SECONDS: Final = 15.0  # how stale the reported health may become when idle
+LOOK_AT_STORE_SECONDS: Final = 15.0  # how late an erasure or trouble is learned of when idle
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,7 @@ class Loaded:
     refused: dict[str, VersionState]  # by digest
     store: StoreHealth
     bytes: int = 0
+    erasure_seq: int = 0  # of the ledger: no version answers for keys erased up to it
     seconds: float | None = None  # how long the load that led to this one took
     troubles: dict[str, Finding] = field(default_factory=dict)  # by digest, to be tried again
 
@@ -79,6 +80,7 @@ class Loader:
         tell: Callable[[Loaded], None],
         stopwatch: Callable[[], float],
         pauses: tuple[float, float] = PAUSES_SECONDS,
+        looks: float = LOOK_AT_STORE_SECONDS,
     ) -> None:
         """Nothing runs yet.
 
@@ -87,7 +89,9 @@ class Loader:
             tell: called on the loading thread after every change.
             stopwatch: seconds of a clock that never jumps.
             pauses: seconds before the second try, and at most.
+            looks: seconds between two looks at the store while nothing is to be loaded.
         """
+        self._looks = looks
         self._first_pause, self._longest_pause = pauses
         self._store = store
         self._tell = tell
@@ -137,7 +141,7 @@ class Loader:
             with self._changed:
                 self._changed.wait_for(
                     lambda seen=seen: self._is_stopping or self._generation != seen,  # type: ignore[misc]
-                    timeout=LOOK_AT_STORE_SECONDS if complete else pause,
+                    timeout=self._looks if complete else pause,
                 )
             pause = self._first_pause if complete else min(2 * pause, self._longest_pause)
 
@@ -152,13 +156,14 @@ class Loader:
         ]
         self._troubles = {}
         try:
-            if not missing:
-                self._store.channel(CHANNEL_LATEST)
+            self._learn_of_erasures()
             for ref in missing:
                 if ref.digest not in self._shelf.held and self._is_wanted(ref.digest):
                     self._load(ref)
-        except IntegrityError:
-            pass  # a channel that cannot be read is the operator's to report; the store answers
+        except IntegrityError as error:
+            # The store answers; but what was erased is not known, and must not come back.
+            log.warning("no version is loaded: %s", error)
+            self._troubles |= {ref.digest: Finding(error.reason, str(error)) for ref in missing}
         except StoreError as error:
             reason = "AccessDenied" if isinstance(error, AccessDenied) else "Unreachable"
             if self._health.ok:
@@ -167,9 +172,20 @@ class Loader:
             self._troubles |= {ref.digest: Finding(reason, str(error)) for ref in missing}
             self._announce()
             return False
+        except Exception as fault:
+            self._troubles |= {ref.digest: _fault(fault) for ref in missing}
+            self._announce()
+            raise
         self._health = StoreHealth(ok=True, reason="Reachable")
         self._announce()
         return not self._troubles
+
+    def _learn_of_erasures(self) -> None:
+        ledger = read_ledger(self._store, self._shelf.ledger)
+        if ledger is not self._shelf.ledger:
+            self._shelf.forget(ledger)
+            log.info("no version answers for keys erased up to entry %d", ledger.seq)
+            self._announce()
 
     def _load(self, ref: VersionRef) -> None:
         start = self._stopwatch()
@@ -191,12 +207,15 @@ class Loader:
             while len(self._refused) > REFUSALS_KEPT:
                 self._refused.popitem(last=False)
             self._announce()
+        except Unsettled as why:
+            log.warning("version %d waits for an erasure to be finished: %s", ref.version, why)
+            self._troubles[ref.digest] = Finding("ErasureUnfinished", str(why)[:LONGEST_MESSAGE])
         except StoreError:
             raise
         except Exception as fault:
             # Ours, and perhaps of this version only: the others must not wait for it.
             log.exception("version %d could not be loaded", ref.version)
-            self._troubles[ref.digest] = Finding("Internal", f"{type(fault).__name__}: {fault}")
+            self._troubles[ref.digest] = _fault(fault)
 
     def _is_wanted(self, digest: str) -> bool:
         return any(ref.digest == digest for ref in self._wanted)
@@ -208,6 +227,7 @@ class Loader:
                 refused=dict(self._refused),
                 store=self._health,
                 bytes=self._shelf.bytes,
+                erasure_seq=self._shelf.ledger.seq,
                 seconds=seconds,
                 troubles=dict(self._troubles),
             )
@@ -222,3 +242,7 @@ def give_way() -> None:
     thread = threading.get_native_id()
     usual = os.getpriority(os.PRIO_PROCESS, thread)
     os.setpriority(os.PRIO_PROCESS, thread, usual + NICENESS)  # the kernel ends it at 19
+
+
+def _fault(fault: Exception) -> Finding:
+    return Finding("Internal", f"{type(fault).__name__}: {fault}")

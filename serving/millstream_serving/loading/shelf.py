@@ -17,33 +17,38 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from millstream_api.manifest import Redacted
 from millstream_core.checkpoint import find_way, leg_tables, read_ahead, read_dense, read_table
+from millstream_core.erasure.entries import read_ledger
 from millstream_core.features import ContextFeatures, Transform
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
 from millstream_serving.engine.networks import MisshapenWeights, prepare, prepare_context
-from millstream_serving.engine.rows import rows_of
 from millstream_serving.engine.versions import ModelVersion
 from millstream_serving.loading.checks import (
     Refused,
     Step,
-    embeddings,
+    Unsettled,
     refuse_dense,
     refuse_misfit,
     refuse_rows,
     refuse_state,
     serve_columns,
 )
+from millstream_serving.loading.forgetting import Forgetting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_core.checkpoint import Leg, TableRows
+    from millstream_core.erasure.ledger import Ledger
     from millstream_core.store import ModelStore
+
+Tables = dict[str, TableVersion]
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +77,7 @@ class Shelf:
         self._pool = pool
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._tables: dict[str, dict[str, VersionedTable]] = {}  # by lineage
+        self._forgetting = Forgetting()
 
     @property
     def bytes(self) -> int:
@@ -85,6 +91,16 @@ class Shelf:
         self.held = {digest: held for digest, held in self.held.items() if digest in digests}
         lineages = {held.ref.lineage for held in self.held.values()}
         self._tables = {key: tables for key, tables in self._tables.items() if key in lineages}
+
+    @property
+    def ledger(self) -> Ledger:
+        """The erased keys that nothing held here answers for."""
+        return self._forgetting.ledger
+
+    def forget(self, ledger: Ledger) -> None:
+        """Have no version answer for what was erased, from now on."""
+        self._forgetting.learn(ledger)
+        self.held = {digest: self._forgetting.forgotten(held) for digest, held in self.held.items()}
 
     def load(
         self,
@@ -103,19 +119,11 @@ class Shelf:
 
         Raises:
             Refused: it, or a version below it, must not serve.
+            Unsettled: not until an erasure is finished.
             StoreUnavailable, AccessDenied: the store did not do its part.
         """
         try:
-            start, legs = self._way_to(ref, stops, shortcuts=True)
-            try:
-                self._follow(start, legs, is_wanted, loaded)
-            except (Refused, IntegrityError, ObjectMissing) as error:
-                if all(leg.shortcut is None for leg in legs):
-                    raise
-                log.warning(
-                    "a shorter way to version %d fails, going by steps: %s", ref.version, error
-                )
-                self._follow(*self._way_to(ref, stops, shortcuts=False), is_wanted, loaded)
+            self._load(ref, is_wanted, loaded, stops)
         except IntegrityError as error:
             raise Refused(error.reason, str(error)) from error
         except ObjectMissing as error:
@@ -123,24 +131,56 @@ class Shelf:
         except MemoryError as error:
             raise Refused("InsufficientMemory", str(error)) from error
 
+    def _load(
+        self,
+        ref: VersionRef,
+        is_wanted: Callable[[str], bool],
+        loaded: Callable[[ModelVersion], None],
+        stops: Iterable[VersionRef],
+    ) -> None:
+        failure: Refused | IntegrityError | ObjectMissing | None = None
+        for start, legs in self._ways(ref, stops):
+            try:
+                self._follow(start, legs, is_wanted, loaded)
+            except (Refused, IntegrityError, ObjectMissing) as error:
+                log.warning("a way to version %d fails: %s", ref.version, error)
+                failure = error
+                is_settled = self._is_settled(start, legs)
+            else:
+                return
+        assert failure is not None
+        if not is_settled:
+            raise Unsettled(str(failure)) from failure
+        raise failure
+
+    def _ways(
+        self, ref: VersionRef, stops: Iterable[VersionRef]
+    ) -> Iterator[tuple[VersionRef | None, list[Leg]]]:
+        """One way after the other, each asked for when the one before has failed."""
+        held = [held.ref for held in self.held.values()]
+        way = partial(find_way, self._store, ref, stops=stops, groups=("serve",))
+        start, legs = way(held=held)
+        yield start, legs
+        if self._store.look_again(ref.lineage) or any(leg.shortcut for leg in legs):
+            log.warning("going by steps to version %d", ref.version)
+            start, legs = way(held=held, shortcuts=False)
+            yield start, legs
+        if start is not None and isinstance(legs[0].manifest, Redacted):
+            # What is held was written before, and may mention an item that is gone by now.
+            yield way(held=(), shortcuts=False)
+
+    def _is_settled(self, start: VersionRef | None, legs: Sequence[Leg]) -> bool:
+        """Whether no version on a way was written before keys were erased below it."""
+        seqs = [leg.manifest.erasure_seq for leg in reversed(legs)]
+        if start is not None:
+            seqs.insert(0, self.held[start.digest].manifest.erasure_seq)
+        return seqs == sorted(seqs)
+
     def _collect(self) -> None:
         """Have rows taken again that neither a held version nor a request uses any more."""
         for tables in self._tables.values():
             for table in tables.values():
                 table.collect()
-
-    def _way_to(
-        self, ref: VersionRef, stops: Iterable[VersionRef], *, shortcuts: bool
-    ) -> tuple[VersionRef | None, list[Leg]]:
-        """The held version to start from, if any, and the legs from there, newest first."""
-        return find_way(
-            self._store,
-            ref,
-            held=[held.ref for held in self.held.values()],
-            stops=stops,
-            groups=("serve",),
-            shortcuts=shortcuts,
-        )
 
     def _follow(
         self,
@@ -151,6 +191,7 @@ class Shelf:
     ) -> None:
         """Apply the legs until the last one's version is held, or nobody wants it any more."""
         below = None if start is None else self.held[start.digest]
+        self._know_of(max(leg.manifest.erasure_seq for leg in legs))
         parents = [*(leg.manifest for leg in legs[1:]), None if below is None else below.manifest]
         reads = [
             partial(self._fetch, leg, parent) for leg, parent in zip(legs, parents, strict=True)
@@ -164,6 +205,15 @@ class Shelf:
                     loaded(below)
                 if not is_wanted(legs[0].target.digest):
                     return
+
+    def _know_of(self, seq: int) -> None:
+        """Have the ledger up to an entry that a writer has known of."""
+        if seq > self.ledger.seq:
+            self.forget(read_ledger(self._store, self.ledger))
+        if seq > self.ledger.seq:
+            raise IntegrityError(
+                "LineageBroken", f"it knows of erasure {seq}, the ledger ends at {self.ledger.seq}"
+            )
 
     def _fetch(self, leg: Leg, parent: Manifest | None) -> _Files:
         """Fetch and check what a leg brings; none of it is applied."""
@@ -199,7 +249,7 @@ class Shelf:
         except MisshapenWeights as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
         storage = self._storage(manifest)
-        sharing = self._kin(ref.lineage) if is_whole else below
+        sharing = self._kin(ref.lineage) if is_whole else self._below(below, manifest)
         tables = {
             name: _loaded(manifest, name, storage[name], rows, sharing, is_whole=is_whole)
             for name, rows in files.tables.items()
@@ -214,16 +264,13 @@ class Shelf:
             weights=weights,
             features=features,
             context_part=prepare_context(manifest.architecture, files.dense),
+            written=tables,
             tables=tables,
-            rows={
-                name: rows_of(
-                    tables[name], manifest.tables[name].default, manifest.tables[name].multi_hash
-                )
-                for name in embeddings(manifest.architecture)
-            },
+            rows={},
             popular=files.dense["candidates.popular"],
             newest=files.dense["candidates.new"],
         )
+        version = self._forgetting.forgotten(version)
         since = "nothing" if leg.since is None else f"version {leg.since}"
         log.info("version %d is applied on top of %s", manifest.version, since)
         return version
@@ -241,10 +288,21 @@ class Shelf:
             )
         return tables
 
-    def _kin(self, lineage: str) -> ModelVersion | None:
-        """The newest held version of a lineage: a new base of it repeats most of its rows."""
+    def _kin(self, lineage: str) -> Tables | None:
+        """The newest held tables of a lineage: a new base of it repeats most of their rows."""
         kin = [held for held in self.held.values() if held.ref.lineage == lineage]
-        return max(kin, key=lambda held: held.ref.version, default=None)
+        newest = max(kin, key=lambda held: held.ref.version, default=None)
+        return None if newest is None else newest.written
+
+    def _below(self, below: ModelVersion | None, manifest: Manifest) -> Tables:
+        """The tables that a delta goes on from, as its writer had them."""
+        assert below is not None
+        return {
+            name: self._forgetting.without(
+                name, table, after=below.manifest.erasure_seq, upto=manifest.erasure_seq
+            )
+            for name, table in below.written.items()
+        }
 
 
 def _loaded(
@@ -252,12 +310,12 @@ def _loaded(
     name: str,
     storage: VersionedTable,
     rows: TableRows,
-    below: ModelVersion | None,
+    below: Tables | None,
     *,
     is_whole: bool,
 ) -> TableVersion:
     applied = storage.load(
-        None if below is None else below.tables[name],
+        None if below is None else below[name],
         rows.keys,
         rows.columns,
         rows.gone if not is_whole else np.empty(0, np.int64),

@@ -1,14 +1,16 @@
-"""`millstream versions`, `compact` and `collect` against a real S3 server."""
+"""`millstream versions`, `compact`, `collect` and `erase` against a real S3 server."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner, Result
 
 from millstream_cli.main import millstream
+from millstream_core.features import key_of
 from tests.builders.s3_server import S3Server, s3_server
 from tests.builders.serving import until
 from tests.builders.upkeep import assert_whole, make_chain, point, roots_of
@@ -109,3 +111,37 @@ def test_errors_say_what_to_do(
 ) -> None:
     done = run(server, "versions", **changes)
     assert (done.exit_code, says in done.output) == (status, True), done.output
+
+
+def test_a_user_is_forgotten_and_maintenance_catches_what_comes_late(
+    server: S3Server, tmp_path: Path
+) -> None:
+    """R29, from the command line."""
+    objects = server.objects()
+    publisher, refs = make_chain(objects, 4)
+    width = publisher.architecture.embedding_dim
+    row = {key_of("Ada"): np.ones(width, np.float32)}
+    refs.append(publisher.publish({"user": row}))
+    point(publisher, "latest", refs[-1])
+    file = tmp_path / "report.json"
+    words = ("erase", "--table", "user", "--key", "Ada", "--key", "7", "--report", str(file))
+    done = run(server, *words)
+    assert done.exit_code == 0, done.output
+    assert "nothing holds a key" in done.output
+    assert "Ada" not in done.output
+    report = orjson.loads(file.read_bytes())
+    assert report["search"]["found"] == []
+    assert report["lineages"][0]["versions"] == 6
+    assert_whole(objects, refs)
+    refs.append(publisher.publish({"user": row}))
+    point(publisher, "latest", refs[-1])
+    assert "1 versions redacted, without 1 rows" in run(server, "maintain").output
+    assert told(server, *words)["search"]["found"] == []
+    lifted = told(server, "erase", "--lift", "--table", "user", "--key", "Ada")
+    assert (lifted["action"], lifted["seq"]) == ("lift", 2)
+
+
+def test_an_id_that_has_no_key_cannot_be_erased(server: S3Server) -> None:
+    done = run(server, "erase", "--table", "item", "--key", str(2**63))
+    assert done.exit_code == 2
+    assert "outside the range" in done.output

@@ -1,7 +1,8 @@
 """The chain survives whatever its users do, in any order, with a mishap at any call.
 
 R5, R7, R12, R14, R17, R18, R25: trainers publish, are killed, lose replies, race each other; an
-operator promotes and rolls back; servers load and restart; others compact and collect. After
+operator promotes and rolls back; servers load and restart; others compact and collect. R29: users
+are erased; none of them has a row or a tombstone in what knows of it, in any way to it. After
 every step each version that exists, and each that a channel names, is read whole by a server and
 by a trainer and holds exactly what its place in the stream says.
 """
@@ -44,7 +45,10 @@ verbs = st.sampled_from([*VERBS, "publish", "publish", "publish"])
 calls = st.tuples(st.integers(1, 45), st.just("")) | st.tuples(
     st.integers(1, 3),
     st.sampled_from(
-        ["/commit/", "/manifest/", "/data/", "/writer/", "/channel/", "/shortcuts", "/collector"]
+        [
+            *("/commit/", "/manifest/", "/data/", "/writer/", "/channel/", "/shortcuts"),
+            *("/collector", "/erasure/", "/redactions", "/redacted/"),
+        ]
     ),
 )
 people = st.integers(0, 3)

@@ -4,6 +4,7 @@
           ▼                         │
     not met ──── meet ──────► met ── publish ──► Committed ──► …
                   │                    │  └────► Failed, rows stay unpublished
+                  │                    ├────► Outdated: forget what was erased, publish again
                   └─ Met: go on from   └─ Rewound: the live state descends from a quarantined
                      what is there        or collected version; go on from the newest allowed
 
@@ -19,6 +20,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from millstream_api.reports import StoreHealth
+from millstream_core.erasure.entries import read_ledger
 from millstream_core.store import IntegrityError, ObjectMissing, StoreError, StoreUnavailable
 from millstream_trainer.publishing.decisions import (
     LastVersion,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest, Validation, Watermark
     from millstream_api.settings import TrainerSettings
+    from millstream_core.erasure.ledger import Ledger
     from millstream_trainer.instruments import Instruments
     from millstream_trainer.model import LiveModel
     from millstream_trainer.publishing.background import Background
@@ -53,6 +56,7 @@ class Met:
 
     standing: Standing
     model: LiveModel | None  # None: nothing to go on from
+    ledger: Ledger  # of erased keys
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,14 @@ class Rewound:
 
     standing: Standing
     model: LiveModel
+
+
+@dataclass(frozen=True)
+class Outdated:
+    """Keys were erased since this snapshot was taken; it must not become a version."""
+
+    snapshot: Snapshot
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
@@ -85,7 +97,7 @@ class Failed:
     snapshot: Snapshot | None = None  # that did not become a version
 
 
-Outcome = Met | Rewound | Committed | Announced | Failed
+Outcome = Met | Rewound | Outdated | Committed | Announced | Failed
 
 
 class StoreLink:
@@ -183,16 +195,21 @@ class StoreLink:
             return None
         self._failures, self._retry_at, self.health = 0, 0.0, REACHABLE
         match outcome:
-            case Met(standing, restored):
+            case Met(standing, restored, ledger):
                 self._stand(standing, restored.events if restored else 0)
                 if restored is not None:
                     self._learned = None
+                else:
+                    model.forget(ledger, after=0)
                 return restored
             case Rewound(standing, restored):
                 self._instruments.rewinds.inc()
                 self._stand(standing, restored.events)
                 self._learned = None
                 return restored
+            case Outdated(snapshot, ledger):
+                model.forget(ledger, after=model.ledger.seq)
+                self._learned = joined(snapshot.watermark, self._learned)
             case Committed(manifest, sealed, is_announced):
                 self._settle_commit(manifest, sealed, model)
                 self._unannounced = None if is_announced else manifest
@@ -252,17 +269,25 @@ class StoreLink:
             return Failed(health)
         writer = self._writer
         epoch = writer.store.claim(writer.design.lineage(), writer.name, writer.token)
-        model, standing = restore_newest(self._restorer, quarantined(writer.store), epoch)
-        return Met(standing, model)
+        ledger = read_ledger(writer.store)
+        model, standing = restore_newest(self._restorer, quarantined(writer.store), epoch, ledger)
+        return Met(standing, model, ledger)
 
     def _publish(self, snapshot: Snapshot, standing: Standing) -> Outcome:
+        ledger = read_ledger(self._writer.store, snapshot.ledger)
+        if ledger is not snapshot.ledger:
+            return Outdated(snapshot, ledger)
         forbidden = quarantined(self._writer.store)
         is_orphaned = not snapshot.is_base and self._is_parent_gone(standing)
         if is_orphaned or standing.descends_from(forbidden):
             what = "was collected" if is_orphaned else "is quarantined"
             log.warning("the live model descends from a version that %s: rewinding", what)
-            model, found = restore_newest(self._restorer, forbidden, standing.writer_epoch)
-            return Rewound(found, model or self._restorer.fresh_model())
+            epoch = standing.writer_epoch
+            model, found = restore_newest(self._restorer, forbidden, epoch, ledger)
+            if model is None:
+                model = self._restorer.fresh_model()
+                model.forget(ledger, after=0)
+            return Rewound(found, model)
         sealed = SealedSnapshot.of(snapshot)
         manifest = write_version(self._writer, sealed, standing)
         try:

@@ -26,20 +26,26 @@ from millstream_core.checkpoint import (
     remembering,
     specs_of,
 )
+from millstream_core.erasure.entries import NOBODY
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
 from millstream_trainer.publishing.versions import next_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Executor
 
+    import numpy as np
     import torch
+    from numpy.typing import NDArray
 
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_api.tables import TablesSpec
     from millstream_core.checkpoint import Leg, TableRows
+    from millstream_core.erasure.ledger import Ledger
     from millstream_core.store import ModelStore
+    from millstream_core.tables.index import Keys
     from millstream_trainer.model import Design
 
 log = logging.getLogger(__name__)
@@ -73,7 +79,7 @@ def quarantined(store: ModelStore) -> tuple[str, ...]:
 
 
 def restore_newest(
-    restorer: Restorer, forbidden: tuple[str, ...], epoch: int
+    restorer: Restorer, forbidden: tuple[str, ...], epoch: int, ledger: Ledger = NOBODY
 ) -> tuple[LiveModel | None, Standing]:
     """The newest version of the lineage that may be built upon, as live state.
 
@@ -84,6 +90,7 @@ def restore_newest(
         restorer: of which lineage.
         forbidden: digests of manifests that must not be among the ancestors.
         epoch: of this writer, claimed before.
+        ledger: of erased keys, which the live state is to be without.
 
     Returns:
         (None where there is no such version, where the next version goes).
@@ -94,6 +101,7 @@ def restore_newest(
         StoreError: the store did not do its part.
     """
     lineage = restorer.design.lineage()
+    restorer.store.look_again(lineage)
     next_version = next_number(restorer.store, lineage, epoch)
     unreadable: IntegrityError | None = None
     for number in reversed(restorer.store.commits(lineage)):
@@ -102,7 +110,7 @@ def restore_newest(
             if any(ref.digest in forbidden for ref, _ in line):
                 log.info("version %d is quarantined or built upon one that is", number)
                 continue
-            model = _build(restorer, line)
+            model = _build(restorer, line, ledger)
         except IntegrityError as error:
             if error.reason == "FormatTooNew":
                 raise
@@ -135,16 +143,18 @@ def _line(store: ModelStore, ref: VersionRef) -> Line:
     return list(store.ancestry(ref, limit=reach))
 
 
-def _build(restorer: Restorer, line: Line) -> LiveModel:
+def _build(restorer: Restorer, line: Line, ledger: Ledger) -> LiveModel:
     ref = line[0][0]
     legs = _way(restorer, ref, shortcuts=True)
     try:
-        return _assembled(restorer, line, legs)
+        return _assembled(restorer, line, legs, ledger)
     except IntegrityError as error:
-        if all(leg.shortcut is None for leg in legs):
+        is_other = restorer.store.look_again(ref.lineage)
+        if not is_other and all(leg.shortcut is None for leg in legs):
             raise
-        log.warning("a shorter way to version %d fails, going by steps: %s", ref.version, error)
-        return _assembled(restorer, line, _way(restorer, ref, shortcuts=False))
+        log.warning("the way to version %d fails, going by steps: %s", ref.version, error)
+        line = _line(restorer.store, ref)
+        return _assembled(restorer, line, _way(restorer, ref, shortcuts=False), ledger)
 
 
 def _way(restorer: Restorer, ref: VersionRef, *, shortcuts: bool) -> list[Leg]:
@@ -152,18 +162,28 @@ def _way(restorer: Restorer, ref: VersionRef, *, shortcuts: bool) -> list[Leg]:
     return find_way(restorer.store, ref, held=(), groups=groups, shortcuts=shortcuts)[1]
 
 
-def _assembled(restorer: Restorer, line: Line, legs: list[Leg]) -> LiveModel:
+def _assembled(restorer: Restorer, line: Line, legs: list[Leg], ledger: Ledger) -> LiveModel:
     manifest = line[0][1]
     model = restorer.fresh_model()
+    seq = 0
     with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        for tables in read_ahead([partial(_read, restorer, leg) for leg in legs[::-1]], thread):
+        reads = read_ahead([partial(_read, restorer, leg) for leg in legs[::-1]], thread)
+        for leg, tables in zip(legs[::-1], reads, strict=True):
+            # Its writer went on without the keys erased until then, and wrote no tombstones.
+            upto = leg.manifest.erasure_seq
+            for name, live in model.tables.items():
+                live.erase(_erased(model, ledger, name, seq, upto))
+            seq = upto
             for name, rows in tables.items():
                 live = model.tables[name]
                 live.restore(live_rows(live.columns, rows))
     # Small, and to be begun anew where a version lacks it: step by step.
     links = [link for _, link in line[: manifest.chain.length + 1]]
     for name, memory in model.admission_memory().items():
+        seq, life = 0, model.lives[name.partition(".")[0]]
         for link in reversed(remembering(links, name)):
+            life.admission.erase(_erased(model, ledger, name, seq, link.erasure_seq))
+            seq = link.erasure_seq
             table = link.admission[name]
             rows = read_table(restorer.store, restorer.downloads, link.lineage, table)
             memory.restore(live_rows(specs_of(table.columns), rows))
@@ -185,4 +205,13 @@ def _assembled(restorer: Restorer, line: Line, legs: list[Leg]) -> LiveModel:
         ) from error
     model.step = manifest.step
     model.positions = dict(manifest.positions)
+    model.forget(ledger, after=manifest.erasure_seq)
     return model
+
+
+def _erased(
+    model: LiveModel, ledger: Ledger, name: str, after: int, upto: int
+) -> Callable[[Keys], NDArray[np.bool_]]:
+    """Which keys of a table, or of what waits for its rows, were erased between two entries."""
+    subject = model.design.transform.subject_of(name.partition(".")[0])
+    return lambda keys: ledger.erased(subject, keys, after=after, upto=upto)

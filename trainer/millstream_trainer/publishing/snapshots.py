@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Validation
+    from millstream_core.erasure.ledger import Ledger
     from millstream_core.tables.snapshots import SealedTable, TableSnapshot
     from millstream_trainer.model import LiveModel
     from millstream_trainer.publishing.decisions import PublishDecision
@@ -23,6 +24,7 @@ class Snapshot:
 
     number: int  # of this process; names the folder of its data
     is_base: bool
+    ledger: Ledger  # of erased keys: none of them is in here
     tables: dict[str, TableSnapshot]
     admission: dict[str, TableSnapshot]
     serve: dict[str, NDArray[Any]]
@@ -52,6 +54,7 @@ def take_snapshot(
     return Snapshot(
         number=number,
         is_base=is_base,
+        ledger=model.ledger,
         tables={name: table.snapshot(whole=is_base) for name, table in model.tables.items()},
         admission={
             name: memory.snapshot(whole=is_base)

@@ -168,6 +168,7 @@ def _write_data(
             name: write_table(folder, name, memory) for name, memory in sealed.admission.items()
         },
         validation=snapshot.validation,
+        erasure_seq=snapshot.ledger.seq,
         producer=writer.producer,
     )
     served = version_bytes(manifest)["serve"]

@@ -240,6 +240,16 @@ def test_a_version_that_comes_late_with_the_key_is_caught_by_the_next_maintenanc
     assert finish(redactor_at(objects, "m2")) == ()
 
 
+def test_a_late_version_that_does_not_touch_the_key_is_redacted_too(objects) -> None:
+    """Its writer reckoned with a row that its parent reads without by now."""
+    publisher, refs = make_chain(objects)
+    forget(objects, "user", OTHER)
+    refs.append(publisher.publish({"user": {1: ROW}}))
+    [done] = finish(redactor_at(objects, "m1"))
+    assert (done.versions, done.unreadable) == (1, 0)
+    assert contents(objects, refs[-1])["user"].keys() == publisher.tables["user"].keys() - {OTHER}
+
+
 def test_what_collecting_takes_is_not_what_versions_read_as(objects) -> None:
     """R18: redacted manifests and their files are reached like any others."""
     publisher, refs = make_chain(objects)

@@ -56,7 +56,6 @@ class Met:
 
     standing: Standing
     model: LiveModel | None  # None: nothing to go on from
-    ledger: Ledger  # of erased keys
 
 
 @dataclass(frozen=True)
@@ -195,12 +194,10 @@ class StoreLink:
             return None
         self._failures, self._retry_at, self.health = 0, 0.0, REACHABLE
         match outcome:
-            case Met(standing, restored, ledger):
+            case Met(standing, restored):
                 self._stand(standing, restored.events if restored else 0)
                 if restored is not None:
                     self._learned = None
-                else:
-                    model.forget(ledger, after=0)
                 return restored
             case Rewound(standing, restored):
                 self._instruments.rewinds.inc()
@@ -271,7 +268,7 @@ class StoreLink:
         epoch = writer.store.claim(writer.design.lineage(), writer.name, writer.token)
         ledger = read_ledger(writer.store)
         model, standing = restore_newest(self._restorer, quarantined(writer.store), epoch, ledger)
-        return Met(standing, model, ledger)
+        return Met(standing, model)
 
     def _publish(self, snapshot: Snapshot, standing: Standing) -> Outcome:
         ledger = read_ledger(self._writer.store, snapshot.ledger)
@@ -284,10 +281,7 @@ class StoreLink:
             log.warning("the live model descends from a version that %s: rewinding", what)
             epoch = standing.writer_epoch
             model, found = restore_newest(self._restorer, forbidden, epoch, ledger)
-            if model is None:
-                model = self._restorer.fresh_model()
-                model.forget(ledger, after=0)
-            return Rewound(found, model)
+            return Rewound(found, model or self._restorer.fresh_model())
         sealed = SealedSnapshot.of(snapshot)
         manifest = write_version(self._writer, sealed, standing)
         try:

@@ -120,7 +120,7 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a boundary twice": (
         features({"name": "hour", "bucket": {"boundaries": [6, 6]}}),
-        "Duplicate value",
+        "duplicate entries",
     ),
     "half a scale": (
         features({"name": "price", "normalise": {"mean": 20}}),

@@ -62,6 +62,7 @@ def point(
     *,
     previous: VersionRef | None = None,
     retained: tuple[VersionRef, ...] = (),
+    quarantined: tuple[str, ...] = (),
 ) -> None:
     """Move a channel, as the trainer or the operator would."""
     store = publisher.store
@@ -72,6 +73,7 @@ def point(
         reason="Test",
         actor="test",
         moved_at=1.0,
+        quarantined=quarantined,
         retained=retained,
     )
     store.move_channel(name, channel, etag=found[1] if found else None)

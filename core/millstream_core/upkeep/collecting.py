@@ -75,7 +75,7 @@ def take_inventory(store: ModelStore, now: float) -> Inventory:
     """
     # Roots after the listing: what is published in between is then known, or too young to go.
     listed = tuple(store.objects.list(""))
-    roots, leased = _roots(store, now)
+    roots, leased, quarantined = _roots(store, now)
     commits: dict[tuple[str, int], VersionRef] = {}
     manifests: dict[VersionRef, Manifest] = {}
     for each in listed:
@@ -95,6 +95,7 @@ def take_inventory(store: ModelStore, now: float) -> Inventory:
         listed=listed,
         roots=roots,
         leased=leased,
+        quarantined=quarantined,
         commits=commits,
         manifests=manifests,
         shortcuts={lineage: entries for lineage, entries in shortcuts.items() if entries},
@@ -102,19 +103,23 @@ def take_inventory(store: ModelStore, now: float) -> Inventory:
     )
 
 
-def _roots(store: ModelStore, now: float) -> tuple[frozenset[VersionRef], frozenset[str]]:
-    """What channels and leases name now, and the keys of the leases in force."""
+def _roots(
+    store: ModelStore, now: float
+) -> tuple[frozenset[VersionRef], frozenset[str], frozenset[str]]:
+    """(what channels and leases name, keys of the leases in force, digests in quarantine), now."""
     roots: set[VersionRef] = set()
+    quarantined: set[str] = set()
     for name in store.channels():
         found = store.channel(name)
         if found is not None:
             channel = found[0]
             named = (channel.target, channel.previous, *channel.retained)
             roots |= {ref for ref in named if ref is not None}
+            quarantined |= set(channel.quarantined)
     leases = leases_in_force(store.objects, now)
     for lease in leases.values():
         roots |= set(lease.versions)
-    return frozenset(roots), frozenset(leases)
+    return frozenset(roots), frozenset(leases), frozenset(quarantined)
 
 
 def _read_line(store: ModelStore, ref: VersionRef, manifests: dict[VersionRef, Manifest]) -> None:

@@ -65,6 +65,7 @@ class Inventory:
     listed: tuple[Listed, ...]
     roots: frozenset[VersionRef]  # what channels and leases in force name
     leased: frozenset[str]  # keys of leases in force
+    quarantined: frozenset[str]  # digests of versions that must not be built upon
     commits: Mapping[tuple[str, int], VersionRef]
     manifests: Mapping[VersionRef, Manifest]  # of commits, and of their ancestors
     shortcuts: Mapping[str, tuple[Shortcut, ...]]  # by lineage
@@ -188,15 +189,21 @@ def plan_collection(held: Inventory, rules: RetentionRules) -> Collection:
 
 
 def _newest(held: Inventory, live: set[str], count: int) -> list[VersionRef]:
+    """The newest versions of each lineage in use, and the newest that a trainer goes on from."""
     by_lineage: dict[str, list[int]] = {}
     for lineage, version in held.commits:
         if lineage in live:
             by_lineage.setdefault(lineage, []).append(version)
-    return [
-        held.commits[lineage, version]
-        for lineage, versions in by_lineage.items()
-        for version in sorted(versions)[-max(count, 1) :]
-    ]
+    found = []
+    for lineage, versions in by_lineage.items():
+        refs = [held.commits[lineage, version] for version in sorted(versions, reverse=True)]
+        found += refs[: max(count, 1)]
+        found += next(([ref] for ref in refs if _may_be_built_upon(ref, held)), [])
+    return found
+
+
+def _may_be_built_upon(ref: VersionRef, held: Inventory) -> bool:
+    return not any(each.digest in held.quarantined for each in _line(ref, held.manifests))
 
 
 def _young(held: Inventory, modified: Mapping[str, float], young_since: float) -> list[VersionRef]:

@@ -63,6 +63,15 @@ def test_what_channels_reach_stays_down_to_its_base_and_the_rest_goes(objects) -
     assert folders == {f"{number}-1" for number in numbers(publisher)}
 
 
+def test_what_a_trainer_goes_on_from_stays_while_all_newer_ones_are_quarantined(objects) -> None:
+    """R18: a delta upon a version that goes meanwhile could be read by nobody."""
+    publisher, refs = grown_old(objects)
+    point(publisher, "stable", refs[2], quarantined=(refs[13].digest,))
+    collect(publisher.store, RULES, "c")
+    # Stable's chain, that of the version below the bad one, and that of the newest.
+    assert numbers(publisher) == [0, 1, 2, 10, 11, 12, 15, 16, 17, 18, 19]
+
+
 def test_collecting_again_finds_nothing(objects) -> None:
     publisher, _ = grown_old(objects)
     collect(publisher.store, RULES, "c")

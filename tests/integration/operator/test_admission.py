@@ -104,7 +104,7 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "a word twice": (
         features({"name": "device", "vocabulary": {"values": ["web", "web"]}}),
-        'Duplicate value: "web"',
+        'duplicate entries for key [="web"]',
     ),
     "a missing value that is not listed": (
         features({"name": "device", "vocabulary": {"values": ["web"], "missing": "phone"}}),

@@ -23,8 +23,9 @@ from millstream_core.tables.versioned import TableVersion, VersionedTable
 from millstream_serving.engine.networks import Weights, prepare
 from millstream_serving.engine.rows import StoredRows, rows_of
 from millstream_serving.engine.scoring import Scratch, score, scratch_for
+from millstream_trainer.design import Design
 from millstream_trainer.learner import Learner
-from millstream_trainer.model import Design, LiveModel
+from millstream_trainer.model import LiveModel
 from millstream_trainer.sources.decoding import EventBatch, decode
 from millstream_trainer.sources.synthetic import SyntheticStream
 from millstream_trainer.validation import area_under_curve

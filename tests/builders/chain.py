@@ -27,8 +27,8 @@ from millstream_core.upkeep.retention import RetentionRules
 from millstream_operator.shell.announcing import Announcement, announce
 from millstream_serving.loading.checks import Refused, Unsettled
 from millstream_serving.loading.shelf import Shelf
+from millstream_trainer.design import Design
 from millstream_trainer.instruments import Instruments
-from millstream_trainer.model import Design
 from millstream_trainer.publishing.link import StoreLink
 from millstream_trainer.publishing.restoring import Restorer, quarantined
 from millstream_trainer.publishing.versions import Fenced, Writer

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from millstream_core.tables.training import ColumnSpec, Rows
     from millstream_core.tables.versioned import TableVersion
-    from millstream_trainer.model import Design, LiveModel
+    from millstream_trainer.design import Design
+    from millstream_trainer.model import LiveModel
 
 KEYS = 8  # of each table: few, so that they are written, leave and come back
 PARTITION = "0"

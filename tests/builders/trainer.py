@@ -10,9 +10,9 @@ import torch
 
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
 from millstream_core.store import ModelStore
+from millstream_trainer.design import Design
 from millstream_trainer.instruments import Instruments
 from millstream_trainer.main import build_trainer
-from millstream_trainer.model import Design
 from millstream_trainer.publishing.versions import Fenced
 from millstream_trainer.sources.decoding import EventBatch
 from millstream_trainer.sources.protocol import Polled, batch_end

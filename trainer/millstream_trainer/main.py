@@ -31,11 +31,11 @@ from millstream_api.settings import TrainerSettings
 from millstream_core.kernels import bring_kernels
 from millstream_core.store import ModelStore, S3ObjectStore
 from millstream_trainer.cpus import training_threads
+from millstream_trainer.design import Design
 from millstream_trainer.http import Reporter, serve
 from millstream_trainer.instruments import Instruments
 from millstream_trainer.learner import Diverged
 from millstream_trainer.loop import Trainer
-from millstream_trainer.model import Design
 from millstream_trainer.publishing.background import BackgroundThread
 from millstream_trainer.publishing.link import Outcome, StoreLink
 from millstream_trainer.publishing.restoring import Restorer

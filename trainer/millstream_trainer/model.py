@@ -7,26 +7,21 @@ the weights are drawn training uses no random numbers, so there is no generator 
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
-import orjson
 import torch
 
-from millstream_api.manifest import Architecture, ContextInputs, DefaultRow, Dtype, MultiHash
 from millstream_api.tables import AdmissionSpec, EvictionSpec, TablesSpec, bytes_of
-from millstream_core.checkpoint import stored_columns
 from millstream_core.erasure.entries import NOBODY
-from millstream_core.features import PAD, ContextFeatures, Transform
+from millstream_core.features import PAD
 from millstream_core.tables.lifecycle import Lifecycle
 from millstream_core.tables.overflow import Overflow
-from millstream_core.tables.snapshots import ColumnSpec
 from millstream_core.tables.training import TrainingTable
-from millstream_core.tables.usage import USAGE, USAGE_COLUMN
 from millstream_trainer.candidates import Candidates
+from millstream_trainer.design import CONTEXT
 from millstream_trainer.models.din import DIN
 
 if TYPE_CHECKING:
@@ -35,150 +30,16 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from millstream_api.settings import TrainerSettings
-    from millstream_api.tables import EmbeddingTableSpec, MemorySpec
+    from millstream_api.tables import MemorySpec
     from millstream_core.erasure.ledger import Ledger
     from millstream_core.tables.admission import Memory
     from millstream_core.tables.index import Keys
+    from millstream_core.tables.snapshots import ColumnSpec
+    from millstream_trainer.design import Design
 
 log = logging.getLogger(__name__)
 
-ATTENTION: Final = (64, 32)
-HEAD: Final = (128, 64)
 _NO_RULES: Final = TablesSpec()
-CONTEXT: Final = "context"  # the table of models whose features read rows
-ROW_SPREAD: Final = 0.05  # new rows are drawn from (-ROW_SPREAD, ROW_SPREAD)
-
-
-SERVED: Final[dict[str, Dtype]] = {
-    "float32": "float32",
-    "float16": "float16",
-    "int8": "int8rows",
-}
-
-
-@dataclass(frozen=True)
-class Embeddings:
-    """What makes a table of embeddings this table, apart from its width."""
-
-    served: Dtype  # how servers keep the rows
-    default: DefaultRow  # what keys without a row read as
-    multi_hash: MultiHash | None = None  # how keys become those of rows; None: they are
-
-    @classmethod
-    def of(cls, spec: EmbeddingTableSpec, seed: int) -> Embeddings:
-        """The table that the settings ask for, its rows drawn from this seed."""
-        is_drawn = spec.default_row == "HashInit"
-        default = DefaultRow(
-            policy=spec.default_row,
-            seed=seed if is_drawn else 0,
-            spread=ROW_SPREAD if is_drawn else 0.0,
-        )
-        by = spec.multi_hash
-        return cls(
-            SERVED[spec.served_as],
-            default,
-            MultiHash(tables=by.tables, rows=by.rows, seed=by.seed) if by else None,
-        )
-
-    def columns(self, width: int) -> dict[str, ColumnSpec]:
-        """Columns of the training table by name."""
-        return {
-            "rows": ColumnSpec(dtype="float32", width=width, serve=self.served, uniform=ROW_SPREAD),
-            "accumulator": ColumnSpec(dtype="float32", width=1),
-            USAGE: USAGE_COLUMN,
-        }
-
-
-# Bounded by the features themselves, and small: neither rules nor other forms are worth a choice.
-_OF_CONTEXTS: Final = Embeddings("float32", DefaultRow())
-
-
-@dataclass(frozen=True)
-class Design:
-    """What makes a model this model: change any of it and a new lineage begins."""
-
-    architecture: Architecture
-    transform: Transform
-    seed: int
-    user: Embeddings
-    item: Embeddings
-
-    @classmethod
-    def of(cls, settings: TrainerSettings) -> Design:
-        """The design that the settings ask for.
-
-        Raises:
-            ValueError: the features make no sense.
-        """
-        features = ContextFeatures(settings.features)
-        return cls(
-            Architecture(
-                name="DIN",
-                embedding_dim=settings.embedding_dim,
-                attention=ATTENTION,
-                head=HEAD,
-                history_length=settings.history_length,
-                context=ContextInputs(
-                    rows=features.rows,
-                    dim=settings.feature_dim if features.rows else 0,
-                    floats=features.floats,
-                ),
-            ),
-            Transform(history_length=settings.history_length, features=settings.features),
-            settings.seed,
-            user=Embeddings.of(settings.tables.user, settings.seed),
-            item=Embeddings.of(settings.tables.item, settings.seed),
-        )
-
-    def tables(self) -> dict[str, dict[str, ColumnSpec]]:
-        """Columns by table name."""
-        width = self.architecture.embedding_dim
-        history = ColumnSpec(
-            dtype="int64", width=self.architecture.history_length, serve="int64", fill=PAD
-        )
-        tables = {
-            "user": self.user.columns(width),
-            "item": self.item.columns(width),
-            "history": {"items": history, USAGE: USAGE_COLUMN},
-        }
-        if self.architecture.context.rows:
-            tables[CONTEXT] = _OF_CONTEXTS.columns(self.architecture.context.dim)
-        return tables
-
-    def defaults(self) -> dict[str, DefaultRow]:
-        """What keys without a row read as, by table name."""
-        defaults = {"user": self.user.default, "item": self.item.default}
-        return {name: defaults.get(name, DefaultRow()) for name in self.tables()}
-
-    def multi_hashes(self) -> dict[str, MultiHash]:
-        """How keys become those of rows, of the tables where they do."""
-        found = {"user": self.user.multi_hash, "item": self.item.multi_hash}
-        return {name: by for name, by in found.items() if by is not None}
-
-    def lineage(self) -> str:
-        """12 hex digits that name all versions of this design: a hash of what they store."""
-        defaults = self.defaults()
-        described = {
-            "architecture": self.architecture.model_dump(mode="json"),
-            "transform": self.transform.fingerprint(),
-            "seed": self.seed,
-            "tables": {
-                table: {
-                    "columns": {
-                        name: column.model_dump(mode="json")
-                        for name, column in stored_columns(columns).items()
-                    },
-                    "default": defaults[table].model_dump(mode="json"),
-                }
-                for table, columns in self.tables().items()
-            },
-        }
-        hashed = {name: by.model_dump(mode="json") for name, by in self.multi_hashes().items()}
-        if hashed:  # lineages of before there was such a thing keep their names
-            described["multi_hash"] = hashed
-        canonical = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
-        return hashlib.sha256(canonical).hexdigest()[:12]
 
 
 @dataclass

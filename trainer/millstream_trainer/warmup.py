@@ -20,8 +20,9 @@ from millstream_core.tables.lifecycle import SWEEP_STEPS
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.placement import exchanges
 from millstream_core.tables.snapshots import seal
+from millstream_trainer.design import Design
 from millstream_trainer.learner import Learner
-from millstream_trainer.model import Design, LiveModel
+from millstream_trainer.model import LiveModel
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.synthetic import SyntheticStream
 

@@ -17,8 +17,8 @@ from millstream_core.features import ContextFeatures
 from millstream_serving.engine.versions import ModelVersion, ScratchPad
 from millstream_serving.http.requests import read_rank, read_recommend
 from millstream_serving.loading.shelf import Shelf
+from millstream_trainer.design import Design
 from millstream_trainer.learner import Learner
-from millstream_trainer.model import Design
 from millstream_trainer.publishing.restoring import Restorer, restore_newest
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.movielens import MovielensReplay

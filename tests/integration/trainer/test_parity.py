@@ -15,8 +15,8 @@ from millstream_core.tables.multihash import row_keys
 from millstream_serving.engine.rows import gather
 from millstream_serving.engine.versions import ModelVersion, ScratchPad
 from millstream_serving.loading.shelf import Shelf
+from millstream_trainer.design import Design
 from millstream_trainer.learner import Learner
-from millstream_trainer.model import Design
 from millstream_trainer.models.reading import read_rows
 from millstream_trainer.publishing.restoring import Restorer, restore_newest
 from millstream_trainer.sources.decoding import EventBatch

@@ -9,7 +9,7 @@ import pytest
 from millstream_api.manifest import Watermark
 from millstream_api.names import CHANNEL_LATEST
 from millstream_core.store import IntegrityError
-from millstream_trainer.model import Design
+from millstream_trainer.design import Design
 from millstream_trainer.publishing.snapshots import joined
 from tests.builders.trainer import (
     START,

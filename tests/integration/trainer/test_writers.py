@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from millstream_core.store.layout import manifest_key
-from millstream_trainer.model import Design
+from millstream_trainer.design import Design
 from millstream_trainer.publishing import restoring
 from millstream_trainer.publishing.versions import Fenced
 from tests.builders.objects import MemoryObjects

@@ -10,8 +10,9 @@ from millstream_api.erasure import Erasure
 from millstream_core.erasure.ledger import Ledger
 from millstream_core.features import PAD
 from millstream_core.tables.snapshots import seal
+from millstream_trainer.design import Design
 from millstream_trainer.learner import Learner
-from millstream_trainer.model import Design, LiveModel
+from millstream_trainer.model import LiveModel
 from tests.builders.trainer import make_batch, make_settings
 
 SETTINGS = make_settings()

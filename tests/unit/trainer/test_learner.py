@@ -16,8 +16,9 @@ from millstream_core.tables.lifecycle import SWEEP_STEPS
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.snapshots import seal
 from millstream_core.tables.usage import ONE
+from millstream_trainer.design import SERVED, Design
 from millstream_trainer.learner import Diverged, Learner
-from millstream_trainer.model import SERVED, Design, LiveModel
+from millstream_trainer.model import LiveModel
 from millstream_trainer.models.din import Inputs
 from millstream_trainer.models.reading import read_rows
 from millstream_trainer.sources.decoding import decode

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from millstream_trainer.design import Design
 from millstream_trainer.learner import Learner
-from millstream_trainer.model import Design, LiveModel
+from millstream_trainer.model import LiveModel
 from tests.builders.features import make_features
 from tests.builders.trainer import make_batch, make_settings
 

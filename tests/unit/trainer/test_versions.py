@@ -11,7 +11,8 @@ import torch
 from millstream_api.manifest import Channel, Validation, Watermark
 from millstream_api.names import CHANNEL_LATEST
 from millstream_core.store import ModelStore, PreconditionFailed, StoreUnavailable
-from millstream_trainer.model import Design, LiveModel
+from millstream_trainer.design import Design
+from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.decisions import PublishDecision
 from millstream_trainer.publishing.snapshots import SealedSnapshot, joined, take_snapshot
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from millstream_core.erasure.ledger import Ledger
     from millstream_core.store import ModelStore
     from millstream_core.tables.index import Keys
-    from millstream_trainer.model import Design
+    from millstream_trainer.design import Design
 
 log = logging.getLogger(__name__)
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Group, ObjectRef
     from millstream_core.store import ModelStore
-    from millstream_trainer.model import Design
+    from millstream_trainer.design import Design
     from millstream_trainer.publishing.snapshots import SealedSnapshot
     from millstream_trainer.publishing.standing import Standing
 

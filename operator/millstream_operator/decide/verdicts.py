@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SIGMAS: Final = 3.0
 # Of fewer requests the slowest hundredth is one stall of the machine, not a property of a version.
 REQUESTS_FOR_P99: Final = 1000
+# Where all users are new, all get much the same scores, and the smallest change is many of their
+# standard deviations. A tenth of the mean is a spread that changes no ranking worth the name.
+LEAST_SPREAD: Final = 0.1
 LATENCY_NOISE_MS: Final = 20.0  # a slower p99 within this is the machine, not the model
 
 
@@ -121,17 +124,20 @@ def failing_requests(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict
 
 def shifted_scores(candidate: Tally, stable: Tally, lane: LaneSpec) -> Verdict | None:
     """Scores that lie elsewhere than stable's over the same time."""
-    if candidate.score_mean is None or stable.score_mean is None or not stable.score_std:
+    if candidate.score_mean is None or stable.score_mean is None or stable.score_std is None:
         return None
-    shift = abs(candidate.score_mean - stable.score_mean) / stable.score_std
+    spread = max(stable.score_std, LEAST_SPREAD * abs(stable.score_mean))
+    if not spread:
+        return None
+    shift = abs(candidate.score_mean - stable.score_mean) / spread
     chance = SIGMAS * sqrt(1 / candidate.requests + 1 / stable.requests)
     if shift <= lane.max_score_shift:
         return None
     if shift > lane.max_score_shift + chance:
         return _failed(
             Reason.SCORE_SHIFT_EXCEEDED,
-            f"mean scores moved by {shift:.2f} standard deviations of stable's,"
-            f" {lane.max_score_shift:g} are allowed",
+            f"mean scores moved by {shift:.2f} times the spread of stable's,"
+            f" {lane.max_score_shift:g} times are allowed",
         )
     return _unsure("scores moved further than is allowed, though on too few requests for a verdict")
 

@@ -68,9 +68,21 @@ COUNTED: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
         "AnalysisInconclusive",
     ),
     "scores nearly one deviation away": ({"score_mean": 0.39}, {}, "Passed", "AnalysisPassed"),
-    "stable without spread says nothing of a shift": (
+    "scores that are much alike, a little elsewhere": (
+        {"score_mean": 0.601},
+        {"score_mean": 0.62, "score_std": 0.0177},
+        "Passed",
+        "AnalysisPassed",
+    ),
+    "scores that are all alike, far away": (
         {"score_mean": 0.9},
         {"score_std": 0.0},
+        "Failed",
+        "ScoreShiftExceeded",
+    ),
+    "no scores but zero": (
+        {"score_mean": 0.9},
+        {"score_mean": 0.0, "score_std": 0.0},
         "Passed",
         "AnalysisPassed",
     ),

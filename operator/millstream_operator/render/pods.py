@@ -147,14 +147,8 @@ def container_security() -> Manifest:
 
 
 def environment(secret: str) -> list[Manifest]:
-    """The credentials of the store, and where to write."""
-    return [
-        _from_secret(secret, ACCESS_KEY),
-        _from_secret(secret, SECRET_KEY),
-        # The root file system is read-only; these write.
-        {"name": "HOME", "value": "/tmp"},  # noqa: S108 - a volume of the pod's own
-        {"name": "NUMBA_CACHE_DIR", "value": "/tmp/numba"},  # noqa: S108 - likewise
-    ]
+    """The credentials of the store; where to write below /tmp, the images say themselves."""
+    return [_from_secret(secret, ACCESS_KEY), _from_secret(secret, SECRET_KEY)]
 
 
 _SETTINGS_FOLDER: Final = names.SETTINGS_PATH.rpartition("/")[0]

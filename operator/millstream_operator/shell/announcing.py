@@ -72,11 +72,6 @@ def announce(store: ModelStore, told: Announcement, actor: str, now: float) -> N
     store.move_channel(CHANNEL_STABLE, channel, etag=etag)
 
 
-def withdraw(store: ModelStore, holder: str) -> None:
-    """Let go of what a RecServing kept. Raises StoreError."""
-    store.remove_channel(holder)
-
-
 def _retain(store: ModelStore, told: Announcement, actor: str, now: float) -> None:
     known = store.channel(told.holder)
     before, etag = known if known is not None else (None, None)

@@ -25,7 +25,7 @@ from millstream_core.store import (
     StoreError,
 )
 from millstream_operator.decide.observed import Finding, Published, StoreView
-from millstream_operator.shell.announcing import announce, withdraw
+from millstream_operator.shell.announcing import announce
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -192,15 +192,10 @@ class StoreReader:
         """The object is gone, and what it kept in the store may go."""
         reading = self._readings.pop(key, None)
         self._stop(reading)
-        announcing = self._announcing.pop(key, None)
-        if announcing is not None:
-            announcing.cancel()
-        place = self._users.pop(key, None)
-        store = self._stores.get(place) if place is not None else None
-        if place is not None and place not in self._users.values():
-            self._stores.pop(place, None)
+        announcing, store = self._announcing.pop(key, None), self._free(key)
         if store is not None and reading is not None:
-            task = asyncio.create_task(self._withdraw(key, store, reading.question.holder))
+            holder = reading.question.holder
+            task = asyncio.create_task(self._withdraw(key, store, holder, announcing))
             self._withdrawing.add(task)
             task.add_done_callback(self._withdrawing.discard)
 
@@ -240,12 +235,25 @@ class StoreReader:
         self._wake(key)
         return True
 
-    async def _withdraw(self, key: Key, store: ModelStore, holder: str) -> None:
+    async def _withdraw(
+        self, key: Key, store: ModelStore, holder: str, announcing: asyncio.Task[bool] | None
+    ) -> None:
         loop = asyncio.get_running_loop()
+        if announcing is not None:
+            # Its thread cannot be stopped, and would make the channel anew.
+            await asyncio.wait({announcing})
+            self._free(key)
         try:
-            await loop.run_in_executor(self._threads, withdraw, store, holder)
+            await loop.run_in_executor(self._threads, store.remove_channel, holder)
         except StoreError as error:
             log.warning("%s: what it kept in the store stays, channel %s: %s", key, holder, error)
+
+    def _free(self, key: Key) -> ModelStore | None:
+        """Have an object use no store any more; returns the one that it used."""
+        place = self._users.pop(key, None)
+        if place is None or place in self._users.values():
+            return None if place is None else self._stores.get(place)
+        return self._stores.pop(place, None)
 
     async def _store(self, key: Key, place: Place) -> ModelStore:
         """The store of a place; making a client reads files, so that happens in a thread."""

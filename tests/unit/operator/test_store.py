@@ -14,7 +14,7 @@ from millstream_api.settings import StoreSettings
 from millstream_core.store import AccessDenied, ModelStore, PreconditionFailed, StoreUnavailable
 from millstream_operator.shell import announcing
 from millstream_operator.shell import store as stores
-from millstream_operator.shell.announcing import Announcement, announce, holder_of, withdraw
+from millstream_operator.shell.announcing import Announcement, announce, holder_of
 from millstream_operator.shell.cache import Key
 from millstream_operator.shell.store import Place, Question, StoreReader, read_store
 from tests.builders.manifests import make_manifest
@@ -178,8 +178,8 @@ class TestAnnouncing:
         announce(store, other, "operator", 20.0)
         assert store.channel(HOLDER)[0].retained == (first, second)
         assert store.channel("serving-other")[0].retained == (third,)
-        withdraw(store, HOLDER)
-        withdraw(store, HOLDER)
+        store.remove_channel(HOLDER)
+        store.remove_channel(HOLDER)
         assert set(store.channels()) == {"latest", "serving-other", "stable"}
 
     def test_of_a_promotion_and_a_rollback_at_once_one_wins(self, store, objects):
@@ -332,6 +332,26 @@ class TestInTheBackground:
         reader.forget(KEY)
         assert not reader._stores
         assert not reader._readings
+
+    async def test_what_is_announced_while_the_object_goes_does_not_stay(
+        self, reader, store, objects, monkeypatch
+    ):
+        first, may_go_on = publish(store, 1), threading.Event()
+        await reader.view(KEY, make_question(), 1.0)
+        held = objects.put
+
+        def put(*arguments: Any, **conditions: Any) -> str:
+            may_go_on.wait(5)
+            return held(*arguments, **conditions)
+
+        monkeypatch.setattr(objects, "put", put)
+        reader.announce(KEY, PLACE, Announcement(first, (), "Test", HOLDER), 1.0)
+        await asyncio.sleep(0)  # the announcement is handed to its thread
+        reader.forget(KEY)
+        may_go_on.set()
+        await asyncio.wait(reader._withdrawing)
+        assert set(store.channels()) == {"latest", "stable"}
+        assert not reader._users
 
     async def test_what_a_deleted_object_kept_may_go(self, reader, store):
         announce(store, Announcement(publish(store, 1), (), "Test", HOLDER), "operator", 1.0)

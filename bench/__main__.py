@@ -2,7 +2,7 @@
 
     data     a step of training, checkpoints, a server's versions; at 1e6 and at 1e7 rows
     served   rows in fewer bytes
-    tiers    rows beyond a memory budget; part of data too
+    tiers    rows beyond a memory budget
     ways     catching up with a model
 
 All of them where none is named. Writes `build/reports/bench-<suite>.json`. Absolute times are those
@@ -41,7 +41,7 @@ def data_rows() -> list[Row]:
     rows = [*table_rows(), *version_rows()]
     for count in COUNTS:
         rows += [*lookup_rows(count), *checkpoint_rows(count)]
-    return [*rows, *tier_rows()]
+    return rows
 
 
 SUITES: Final[dict[str, Callable[[], list[Row]]]] = {

@@ -348,8 +348,10 @@ class TestInTheBackground:
         reader.announce(KEY, PLACE, Announcement(first, (), "Test", HOLDER), 1.0)
         await asyncio.sleep(0)  # the announcement is handed to its thread
         reader.forget(KEY)
-        may_go_on.set()
+        # Long enough for a removal that does not wait to come first.
+        asyncio.get_running_loop().call_later(0.2, may_go_on.set)
         await asyncio.wait(reader._withdrawing)
+        reader._threads.shutdown(wait=True)
         assert set(store.channels()) == {"latest", "stable"}
         assert not reader._users
 

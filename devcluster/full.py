@@ -31,7 +31,7 @@ from devcluster import (
 )
 from devcluster.binaries import Binaries
 from devcluster.cache import lock
-from devcluster.commands import DevclusterError, run
+from devcluster.commands import DevclusterError, run, tail
 from devcluster.components import NODE_ADDRESS, Component, Settings
 from devcluster.containerd import Containerd
 from devcluster.controlplane import Cluster
@@ -44,6 +44,7 @@ from devcluster.progress import Progress
 NODE_LIMIT = 60.0
 ROLLOUT_LIMIT = 120.0
 ADDON_LIMIT = 30.0
+EVENTS = "custom-columns=:.involvedObject.name,:.reason,:.message"
 
 
 class Full:
@@ -273,7 +274,12 @@ def install(kubectl: Path, kubeconfig: Path, manifests: list[addons.Manifest]) -
                 f"deployment/{name}",
                 f"--timeout={ROLLOUT_LIMIT:.0f}s",
             ]
-            run([*command, "--namespace", namespace, *wait], seconds=ROLLOUT_LIMIT + 20)
+            try:
+                run([*command, "--namespace", namespace, *wait], seconds=ROLLOUT_LIMIT + 20)
+            except DevclusterError as late:
+                events = ["get", "events", "--sort-by=.lastTimestamp", "--output", EVENTS]
+                said = run([*command, "--namespace", namespace, *events], seconds=20)
+                raise DevclusterError(f"{name} does not become ready:\n{tail(said)}") from late
 
 
 def make_bucket() -> bool:

@@ -104,13 +104,13 @@ def bring_up(state: State) -> None:
 
 
 def remove(*, keep_kubernetes_chains: bool) -> None:
-    """Removes the interface, rules and chains, ours and those of kube-proxy and kubelet.
+    """Removes the interfaces, rules and chains, ours and those of kube-proxy and kubelet.
 
     Args:
         keep_kubernetes_chains: Whether another node on this machine uses the latter.
     """
-    if Path(f"/sys/class/net/{INTERFACE}").exists():
-        run(["ip", "link", "delete", INTERFACE], seconds=10)
+    for interface in _find_interfaces():
+        run(["ip", "link", "delete", interface], seconds=10)
     for family in ("iptables", "ip6tables"):
         if shutil.which(f"{family}-save") is None:
             continue
@@ -154,6 +154,20 @@ def cleanup_script(saved: str, *, keep_kubernetes_chains: bool) -> str:
     flushed = [f":{chain} - [0:0]" for chain in chains]
     removed = [f"-X {chain}" for chain in chains]
     return "\n".join([table, *flushed, *rules, *removed, "COMMIT", ""])
+
+
+def _find_interfaces() -> list[str]:
+    """What bears the node's address: the holder, and the machine's end of each pod's cable.
+
+    The latter are there as long as something holds the pods' network namespaces: the mounts of a
+    checkout whose cluster was killed do, and its pods would go on answering at their addresses.
+    """
+    bearing = ["address", "show", "to", f"{NODE_ADDRESS}/32"]
+    found = json.loads(run(["ip", "-json", "-4", *bearing], seconds=30) or "[]")
+    held = [entry["ifname"] for entry in found if "ifname" in entry]
+    if INTERFACE not in held and Path(f"/sys/class/net/{INTERFACE}").exists():
+        held.append(INTERFACE)  # it was made and had no address yet
+    return held
 
 
 def _rule_exists(table: str, rule: list[str]) -> bool:

@@ -374,6 +374,18 @@ class TestCrashes:
         kill_all()
         succeed("down")
 
+    def test_a_killed_cluster_of_another_checkout_is_not_in_the_way(self):
+        succeed("up")
+        kill_all()
+        other = STATE.root.with_name("of-another-checkout")
+        STATE.root.rename(other)
+        try:
+            succeed("up")
+        finally:
+            launch("down")
+            other.rename(STATE.root)
+        succeed("down")
+
 
 def kill_all():
     """Every component at once, the shims between containerd and its containers too."""

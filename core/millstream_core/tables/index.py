@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from millstream_core.tables.arena import Arena
 from millstream_core.tables.hashing import GOLDEN, mix
+from millstream_core.tables.prefetching import AHEAD, prefetch
 
 EMPTY: Final = np.int64(-1)
 FIRST_CELLS: Final = 1024
@@ -109,6 +110,8 @@ def find_cells(cells: NDArray[np.int64], keys: Keys, found: Ordinals) -> None:
     """Write into `found` what the cells of these keys hold, -1 where there is none."""
     size = len(cells)
     for i in range(len(keys)):
+        if i + AHEAD < len(keys):
+            prefetch(cells, home_cell(keys[i + AHEAD], size))
         cell = home_cell(keys[i], size)
         while cells[cell, 1] != -1 and cells[cell, 0] != keys[i]:
             cell = (cell + 1) & (size - 1)
@@ -125,6 +128,8 @@ def _insert(
 ) -> int:
     size = len(cells)
     for i in range(len(keys)):
+        if i + AHEAD < len(keys):
+            prefetch(cells, home_cell(keys[i + AHEAD], size))
         cell = home_cell(keys[i], size)
         while cells[cell, 1] != -1 and cells[cell, 0] != keys[i]:
             cell = (cell + 1) & (size - 1)

@@ -25,6 +25,7 @@ from millstream_core.tables.index import (
     find_cells,
     home_cell,
 )
+from millstream_core.tables.prefetching import AHEAD, prefetch
 
 Slots = NDArray[np.int32]
 
@@ -135,6 +136,8 @@ class SlotIndex:
 
     def remove(self, keys: Keys) -> Slots:
         """Take the slots of these keys back, int32[n]; -1 where a key is not known."""
+        if not self._count:
+            return np.full(len(keys), EMPTY, np.int32)
         slots = np.empty(len(keys), np.int32)
         _remove(self._cells, keys, slots)
         freed = slots[slots >= 0]
@@ -205,6 +208,8 @@ def _insert(
 ) -> int:
     size, added = len(cells), 0
     for i in range(len(keys)):
+        if i + AHEAD < len(keys):
+            prefetch(cells, home_cell(keys[i + AHEAD], size))
         cell = home_cell(keys[i], size)
         while cells[cell, 1] != EMPTY and cells[cell, 0] != keys[i]:
             cell = (cell + 1) & (size - 1)
@@ -244,6 +249,8 @@ def _distinct(
 ) -> tuple[int, int]:
     size, count, strangers = len(cells), 0, 0
     for i in range(len(keys)):
+        if i + AHEAD < len(keys):
+            prefetch(cells, home_cell(keys[i + AHEAD], size))
         cell = home_cell(keys[i], size)
         while cells[cell, 1] != EMPTY and cells[cell, 0] != keys[i]:
             cell = (cell + 1) & (size - 1)
@@ -266,6 +273,8 @@ def _distinct(
 def _remove(cells: NDArray[np.int64], keys: Keys, slots: Slots) -> None:
     last = len(cells) - 1
     for i in range(len(keys)):
+        if i + AHEAD < len(keys):
+            prefetch(cells, home_cell(keys[i + AHEAD], len(cells)))
         hole = home_cell(keys[i], len(cells))
         while cells[hole, 1] != EMPTY and cells[hole, 0] != keys[i]:
             hole = (hole + 1) & last

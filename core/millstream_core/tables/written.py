@@ -20,6 +20,7 @@ import numpy as np
 from numba import njit
 
 from millstream_core.tables.arena import Arena
+from millstream_core.tables.prefetching import AHEAD, prefetch
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -88,6 +89,8 @@ def _note(
     count: int,
 ) -> int:
     for i in range(len(slots)):
+        if i + AHEAD < len(slots):
+            prefetch(periods, max(0, slots[i + AHEAD]))
         slot = slots[i]
         if slot >= 0 and periods[slot, 0] != period:
             periods[slot, 0] = period

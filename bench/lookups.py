@@ -105,7 +105,7 @@ class _Ours:
             self.number += 1
             moment = Moment(self.number, float(self.number))
             distinct = self.table.distinct(batch)
-            uses = Uses.of(distinct.keys, distinct.index, np.full(len(batch), moment.now))
+            uses = Uses.of(distinct, np.full(len(batch), moment.now))
             slots = self.life.admit(uses, moment)
             self.life.trained(slots, uses, moment)
             slots[distinct.index]

@@ -126,7 +126,7 @@ class Side:
         moment = Moment(self.number, self.number * SECONDS_A_STEP)
         table = self.life.table
         distinct = table.distinct(batch)
-        uses = Uses.of(distinct.keys, distinct.index, np.full(len(batch), moment.now))
+        uses = Uses.of(distinct, np.full(len(batch), moment.now))
         slots = self.life.admit(uses, moment)
         values, accumulators = table.values("rows"), table.values("accumulator")
         out, gradients = self._read[: len(slots)], self._gradients[: len(slots)]

@@ -9,7 +9,7 @@ import numpy as np
 from millstream_api.tables import AdmissionSpec, EvictionSpec
 from millstream_core.tables.lifecycle import Lifecycle
 from millstream_core.tables.overflow import Overflow
-from millstream_core.tables.snapshots import ColumnSpec
+from millstream_core.tables.snapshots import ColumnSpec, Rows
 from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.usage import USAGE, USAGE_COLUMN, Moment, Uses
 
@@ -46,21 +46,15 @@ def make_overflow(folder: Path, rows: int, limit: int = 1 << 30) -> Overflow:
     return Overflow(folder, budget=rows * ROW_BYTES, limit=limit)
 
 
-def make_uses(occurrences: Iterable[int], time: float = T0) -> Uses:
-    """Look-ups of these keys, one for each mention, all at one event time."""
-    mentions = np.array(list(occurrences), np.int64)
-    keys, index = np.unique(mentions, return_inverse=True)
-    return Uses.of(keys, index, np.full(len(mentions), time))
-
-
 def train(life: Lifecycle, occurrences: Iterable[int], step: int, time: float = T0) -> list[int]:
     """One step on these keys, without a sweep; returns those that have a row after it."""
-    uses, moment = make_uses(occurrences, time), Moment(step, time)
+    mentions = np.array(list(occurrences), np.int64)
+    uses = Uses.of(life.table.distinct(mentions), np.full(len(mentions), time))
+    moment = Moment(step, time)
     slots = life.admit(uses, moment)
     life.table.values("accumulator")[slots[slots >= 0]] += 1
     life.trained(slots, uses, moment)
-    known: list[int] = uses.keys[slots >= 0].tolist()
-    return known
+    return sorted(uses.keys[slots >= 0].tolist())
 
 
 def sweep(life: Lifecycle, step: int, time: float = T0) -> None:
@@ -71,3 +65,10 @@ def sweep(life: Lifecycle, step: int, time: float = T0) -> None:
 def keys_of(life: Lifecycle) -> list[int]:
     """The keys that have a row, ascending."""
     return sorted(life.table.keys_at(life.table.all_slots()).tolist())
+
+
+def by_key(rows: Rows) -> Rows:
+    """The same rows and tombstones, keys ascending."""
+    order = np.argsort(rows.keys)
+    columns = {name: column[order] for name, column in rows.columns.items()}
+    return Rows(rows.keys[order], columns, np.sort(rows.gone))

@@ -29,7 +29,7 @@ from millstream_trainer.models.rowwise_adagrad import update_rows
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from millstream_core.tables.slots import Slots
+    from millstream_core.tables.slots import Distinct, Slots
     from millstream_core.tables.training import TrainingTable
     from millstream_trainer.model import LiveModel
     from millstream_trainer.sources.decoding import EventBatch
@@ -46,8 +46,8 @@ class Diverged(Exception):  # noqa: N818
 class _Gathered:
     """Distinct rows of one table for one batch, as a leaf of the graph."""
 
-    keys: NDArray[np.int64]  # [n] of rows, distinct; those without a row ascending
-    leaf: torch.Tensor  # float32[n, d], the default row where the table has none
+    distinct: Distinct  # keys of rows, and where they are
+    leaf: torch.Tensor  # float32[n, d], one for each key; the default row where the table has none
     parts: NDArray[np.int64] | None  # [m, tables] into keys: whose sum an id is; None: its row
     ids: NDArray[np.int64]  # [m] distinct, as they are in events; without parts they are the keys
     index: NDArray[np.int64]  # of every use, into ids
@@ -68,9 +68,9 @@ class _Gathered:
     def uses(self, times: NDArray[np.float64]) -> Uses:
         """Every use of a row; `times` are float64, one for each use of an id."""
         if self.parts is None:
-            return Uses.of(self.keys, self.index, times)
+            return Uses.of(self.distinct, times)
         rows = self.parts[self.index]
-        return Uses.of(self.keys, rows.ravel(), np.repeat(times, rows.shape[1]))
+        return Uses.of(self.distinct, np.repeat(times, rows.shape[1]), rows.ravel())
 
     def ids_of(self, are_keys: NDArray[np.bool_]) -> NDArray[np.int64]:
         """The ids of which a row is among these; bool[n]."""
@@ -154,7 +154,7 @@ class Learner:
         labels = np.where(batch.item == PAD, np.float32(0), batch.label)
         is_click = (labels > 0) & (batch.user != PAD)
         clickers = table.distinct(batch.user[is_click])
-        uses = Uses.of(clickers.keys, clickers.index, batch.time[is_click])
+        uses = Uses.of(clickers, batch.time[is_click])
         life.trained(life.admit(uses, moment), uses, moment)
         values = table.values("items")
         seen = np.empty((len(batch), values.shape[1]), np.int64)
@@ -165,17 +165,18 @@ class Learner:
         by = self._multi_hashes.get(table)
         if by is None:
             distinct = self._model.tables[table].distinct(keys)
-            leaf = self._leaf(table, distinct.keys)
-            return _Gathered(distinct.keys, leaf, None, distinct.keys, distinct.index)
+            leaf = self._leaf(table, distinct)
+            return _Gathered(distinct, leaf, None, distinct.keys, distinct.index)
         ids, index = np.unique(keys, return_inverse=True)
         distinct = self._model.tables[table].distinct(row_keys(ids, by).ravel())
         parts = distinct.index.reshape(len(ids), by.tables)
-        return _Gathered(distinct.keys, self._leaf(table, distinct.keys), parts, ids, index)
+        return _Gathered(distinct, self._leaf(table, distinct), parts, ids, index)
 
-    def _leaf(self, table: str, keys: NDArray[np.int64]) -> torch.Tensor:
+    def _leaf(self, table: str, distinct: Distinct) -> torch.Tensor:
         # Allocated by torch, whose alignment makes the same sums on every run.
-        leaf = torch.empty((len(keys), self._model.tables[table].columns["rows"].width))
-        read_rows(self._model.tables[table], self._defaults[table], keys, leaf.numpy())
+        live = self._model.tables[table]
+        leaf = torch.empty((len(distinct.keys), live.columns["rows"].width))
+        read_rows(live, self._defaults[table], distinct.keys, distinct.slots, leaf.numpy())
         return leaf.to(self._device).requires_grad_()
 
     def _contexts(self, batch: EventBatch) -> _Gathered | None:
@@ -221,11 +222,12 @@ class Learner:
             moment: of the step.
         """
         table, life = self._model.tables[name], self._model.lives[name]
-        real = np.flatnonzero(gathered.keys != PAD)
+        keys = gathered.distinct.keys
+        real = np.flatnonzero(keys != PAD)
         uses = gathered.uses(times).at(real)
         assert gathered.leaf.grad is not None
         gradients = np.take(gathered.leaf.grad.cpu().numpy(), real, axis=0)
-        is_unknown = table.slots(uses.keys) < 0
+        is_unknown = uses.slots < 0
         slots = life.admit(uses, moment)
         self._descend(table, slots, gradients)
         life.trained(slots, uses, moment)
@@ -234,7 +236,7 @@ class Learner:
             shared = table.admit(_SHARED)
             self._descend(table, shared, gradients[is_unknown].sum(axis=0, keepdims=True))
             table.touch(shared)
-        are_new = np.zeros(len(gathered.keys), np.bool_)
+        are_new = np.zeros(len(keys), np.bool_)
         are_new[real] = is_unknown & (slots >= 0)
         return gathered.ids_of(are_new)
 

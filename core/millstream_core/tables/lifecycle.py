@@ -83,7 +83,7 @@ class Lifecycle:
 
     def admit(self, uses: Uses, moment: Moment) -> Slots:
         """Where the rows of these keys are, int32[n]; -1 where a key has to wait for one."""
-        slots = self.table.slots(uses.keys)
+        slots = uses.slots.copy()
         self._count_tiers(slots)
         unknown = np.flatnonzero(slots < 0)
         if len(unknown):

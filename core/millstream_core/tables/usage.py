@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numba import njit
 
+from millstream_core.tables.prefetching import AHEAD, prefetch
 from millstream_core.tables.snapshots import ColumnSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_core.tables.index import Keys
-    from millstream_core.tables.slots import Slots
+    from millstream_core.tables.slots import Distinct, Slots
 
 USAGE: Final = "usage"
 USAGE_COLUMN: Final = ColumnSpec(dtype="uint32", width=3)
@@ -40,28 +41,35 @@ class Moment:
 
 @dataclass(frozen=True)
 class Uses:
-    """What a step looks up in one table."""
+    """What a step looks up in one table; holds until the table admits or evicts."""
 
     keys: Keys  # int64[n], distinct; those without a row ascending
+    slots: Slots  # int32[n], where their rows are; -1 where they have none
     counts: NDArray[np.int64]  # [n] occurrences
     times: NDArray[np.float64]  # [n] latest event time, Unix seconds
 
     @classmethod
-    def of(cls, keys: Keys, index: NDArray[np.int64], times: NDArray[np.float64]) -> Uses:
+    def of(
+        cls,
+        distinct: Distinct,
+        times: NDArray[np.float64],
+        index: NDArray[np.int64] | None = None,
+    ) -> Uses:
         """Count occurrences.
 
         Args:
-            keys: int64[n], distinct; those without a row ascending.
-            index: int64[m], into keys, one for each occurrence.
-            times: float64[m], Unix seconds.
+            distinct: the keys.
+            times: float64[m], Unix seconds, one for each occurrence.
+            index: int64[m], into the keys, one for each occurrence; None: as they were found.
         """
-        uses = cls(keys, np.zeros(len(keys), np.int64), np.zeros(len(keys)))
-        _count(index, times, uses.counts, uses.times)
+        count = len(distinct.keys)
+        uses = cls(distinct.keys, distinct.slots, np.zeros(count, np.int64), np.zeros(count))
+        _count(distinct.index if index is None else index, times, uses.counts, uses.times)
         return uses
 
     def at(self, places: NDArray[np.int64]) -> Uses:
         """Those of these keys alone."""
-        return Uses(self.keys[places], self.counts[places], self.times[places])
+        return Uses(self.keys[places], self.slots[places], self.counts[places], self.times[places])
 
 
 def note_uses(
@@ -105,6 +113,8 @@ def _note(
     half_life: float,
 ) -> None:
     for i in range(len(slots)):
+        if i + AHEAD < len(slots):
+            prefetch(usage, max(0, slots[i + AHEAD]))
         slot = slots[i]
         if slot < 0:
             continue

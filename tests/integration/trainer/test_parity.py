@@ -71,7 +71,9 @@ def test_both_sides_read_the_same_bits_for_unknown_keys(served: str, default: st
     version = shelf.held[last.ref().digest]
     for name in ("user", "item"):
         theirs, ours = np.full((2, len(unknown), settings.embedding_dim), np.nan, np.float32)
-        read_rows(model.tables[name], Design.of(settings).defaults()[name], unknown, theirs)
+        live = model.tables[name]
+        default_row = Design.of(settings).defaults()[name]
+        read_rows(live, default_row, unknown, live.slots(unknown), theirs)
         slots = version.tables[name].slots(unknown)
         gather(version.rows[name], unknown, slots, 0, len(unknown), ours)
         assert slots.tolist() == [-1, -1, -1]

@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.manifest import DefaultRow
+    from millstream_core.tables.slots import Slots
     from millstream_core.tables.training import TrainingTable
 
 
 def read_rows(
-    table: TrainingTable, default: DefaultRow, keys: NDArray[np.int64], rows: NDArray[np.float32]
+    table: TrainingTable,
+    default: DefaultRow,
+    keys: NDArray[np.int64],
+    slots: Slots,
+    rows: NDArray[np.float32],
 ) -> None:
     """Read the rows of these keys.
 
@@ -31,9 +36,9 @@ def read_rows(
         table: of embeddings.
         default: what keys without a row read as.
         keys: int64[n].
+        slots: int32[n], where their rows are; -1 where they have none.
         rows: float32[n, d], written.
     """
-    slots = table.slots(keys)
     np.take(table.values("rows"), slots, axis=0, out=rows, mode="clip")
     is_unknown = slots < 0
     if default.policy == "HashInit":

@@ -19,7 +19,7 @@ from millstream_core.store import S3ObjectStore
 
 NAMESPACE: Final = "shop"
 SYSTEM_NAMESPACE: Final = "millstream-system"
-PROGRAMS: Final = ("operator", "serving", "trainer")
+PROGRAMS: Final = ("trainer", "serving", "operator")
 BUCKET: Final = "models"
 SECRET: Final = "s3-credentials"  # noqa: S105 - its name
 
@@ -51,8 +51,7 @@ class Installation:
 
 def bring_up_cluster() -> Installation:
     """Start the local cluster, or find it running."""
-    building = [f"--image={image(program)}={containerfile(program)}" for program in PROGRAMS]
-    devcluster("up", *building, quiet=False)
+    devcluster("up", *(f"--image={built}" for built in images()), quiet=False)
     status: dict[str, Any] = json.loads(devcluster("status", "--json"))
     environment = os.environ | {
         "KUBECONFIG": status["kubeconfig"],
@@ -75,8 +74,7 @@ def bring_up_cluster() -> Installation:
 
 def load_images() -> None:
     """Build the three images from this checkout and load them into the cluster."""
-    for program in PROGRAMS:
-        devcluster("load-image", image(program), "--file", containerfile(program), quiet=False)
+    devcluster("load-images", *images(), quiet=False)
 
 
 def image(program: str) -> str:
@@ -84,9 +82,9 @@ def image(program: str) -> str:
     return f"localhost/millstream-{program}:demo"
 
 
-def containerfile(program: str) -> str:
-    """Where a program's image is described."""
-    return f"images/{program}/Containerfile"
+def images() -> list[str]:
+    """Each image and where it is described, the largest first."""
+    return [f"{image(program)}=images/{program}/Containerfile" for program in PROGRAMS]
 
 
 def start_afresh(installation: Installation, namespace: str, *models: str) -> None:

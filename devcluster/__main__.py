@@ -1,6 +1,7 @@
-"""The launcher: `python -m devcluster up|down|status|load-image|logs|build|tools`."""
+"""The launcher: `python -m devcluster up|down|status|load-image|load-images|logs|build|tools`."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -41,8 +42,7 @@ def up(
 ) -> None:
     """Make the cluster, or repair it, or find that nothing is to do."""
     with _clear_errors():
-        pairs = [each.partition("=") for each in image or ()]
-        meanwhile = [Build(tag, Path(file).resolve(), Path.cwd()) for tag, _, file in pairs]
+        meanwhile = [_build_of(each) for each in image or ()]
         _print_status(open_provider(shape.value, Progress()).up(meanwhile))
 
 
@@ -91,6 +91,17 @@ def load_image(
 
 
 @app.command()
+def load_images(
+    images: Annotated[list[str], typer.Argument(help="TAG=CONTAINERFILE of each.")],
+) -> None:
+    """Build images of this folder and give them to the cluster, one beside the other."""
+    with _clear_errors(), ThreadPoolExecutor(len(images)) as pool:
+        provider = open_provider(Shape.FULL.value, Progress())
+        for sentence in pool.map(provider.load_image, map(_build_of, images)):
+            typer.echo(sentence)
+
+
+@app.command()
 def logs(
     component: Annotated[str, typer.Argument(help="kubelet, kube-apiserver, containerd, …")],
     shape: ShapeOption = Shape.FULL,
@@ -122,6 +133,11 @@ def tools() -> None:
     """Fetch kubectl and helm and print the folder they are in, for PATH."""
     with _clear_errors():
         typer.echo(Binaries(cache_root(), Progress()).clients())
+
+
+def _build_of(image: str) -> Build:
+    tag, _, file = image.partition("=")
+    return Build(tag, Path(file).resolve(), Path.cwd())
 
 
 @contextmanager

@@ -30,12 +30,12 @@ from tests.builders.mishaps import Inline
 from tests.builders.stream import MARK, PARTITION, USERS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Manifest, Table, VersionRef
-    from millstream_core.store import Listed, Stored
+    from millstream_core.store import Listed, ModelStore, Stored
 
 SPECS = DESIGN.tables()
 
@@ -72,22 +72,23 @@ class Prover:
         self._seqs: dict[VersionRef, int] = {}  # as of which its rows were read
         self._shortcuts: str | None = None
 
-    def prove(self, ref: VersionRef) -> None:
-        """A version can be read by whoever knows nothing but its name; AssertionError if not.
+    def prove(self, refs: Collection[VersionRef]) -> None:
+        """Versions can be read by whoever knows nothing but their names; AssertionError if not.
 
         One that was on its way while a user was erased below it waits until that is finished.
         """
-        if not self._is_settled(ref):
-            return
-        line = [ref]
-        while self._is_proved(line[-1]) and (below := self._parents[line[-1]]) is not None:
-            line.append(below)
-        if not self._is_proved(line[-1]):
-            for each in reversed(line):
-                self._read(each)
+        store = store_at(self._world.objects)  # for all of them: nobody acts meanwhile
+        for ref in refs:
+            if not self._is_settled(store, ref):
+                continue
+            line = [ref]
+            while self._is_proved(line[-1]) and (below := self._parents[line[-1]]) is not None:
+                line.append(below)
+            if not self._is_proved(line[-1]):
+                for each in reversed(line):
+                    self._read(each)
 
-    def _is_settled(self, ref: VersionRef) -> bool:
-        store = store_at(self._world.objects)
+    def _is_settled(self, store: ModelStore, ref: VersionRef) -> bool:
         seqs = [store.manifest(ref).erasure_seq]
         for _, manifest in store.ancestry(ref, store.manifest(ref).chain.length + 1):
             seqs.append(manifest.erasure_seq)

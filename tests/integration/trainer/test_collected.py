@@ -33,5 +33,5 @@ def test_a_version_that_was_collected_is_not_built_upon() -> None:
     assert newest > 9
     prover = Prover(world)
     for number in store.commits(LINEAGE):
-        prover.prove(store.resolve(LINEAGE, number))
+        prover.prove([store.resolve(LINEAGE, number)])
     assert store.manifest(store.resolve(LINEAGE, newest)).parent == stable

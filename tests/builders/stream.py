@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from millstream_core.tables.encoding import encode
+from tests.builders.tables import by_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -102,10 +103,10 @@ class KnownStream:
         if position:
             assert model.serve_tensors()[MARK] == [position]
         for name, rows in self.state_without(position, users).items():
-            self.assert_rows(name, rows, model.tables[name].snapshot(whole=True).rows)
+            self.assert_rows(name, rows, by_key(model.tables[name].snapshot(whole=True).rows))
 
     def assert_rows(self, name: str, expected: dict[int, float], found: Rows) -> None:
-        """Live rows of a table, all columns."""
+        """Live rows of a table, all columns; keys ascending."""
         assert found.keys.tolist() == sorted(expected), name
         for column, spec in self._specs[name].items():
             values = filled(expected, spec)

@@ -14,6 +14,7 @@ from millstream_core.checkpoint import (
     find_way,
     leg_tables,
     live_rows,
+    merged,
     read_memory,
     read_whole,
     remembering,
@@ -114,7 +115,8 @@ def _contents(
     tables, fetched = [], 0
     for name in names:
         described = manifest.tables[name]
-        live = live_rows(specs_of(described.columns), read_whole(store, reader.pool, legs, name))
+        parts = [rows for _, rows in read_whole(store, reader.pool, legs, name)]
+        live = live_rows(specs_of(described.columns), merged(parts))
         fetched += sum(_size(leg_tables(store, leg)[name]) for leg in legs)
         waiting = []
         for memory in sorted(manifest.admission):

@@ -6,13 +6,13 @@ from millstream_core.checkpoint.files import (
     Folder,
     TableRows,
     live_rows,
-    read_table,
     specs_of,
     stored_columns,
     write_rows,
     write_table,
 )
 from millstream_core.checkpoint.merging import merged
+from millstream_core.checkpoint.reading import part_reads, read_table
 from millstream_core.checkpoint.routes import Leg, find_way, leg_tables
 from millstream_core.checkpoint.whole import read_memory, read_way, read_whole, remembering
 
@@ -24,6 +24,7 @@ __all__ = [
     "leg_tables",
     "live_rows",
     "merged",
+    "part_reads",
     "read_ahead",
     "read_dense",
     "read_memory",

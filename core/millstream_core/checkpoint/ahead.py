@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-AHEAD: Final = 2  # versions that are fetched before their turn
+AHEAD: Final = 2  # reads that are begun before their turn
 
 
-def read_ahead(reads: Iterable[Callable[[], T]], thread: Executor) -> Generator[T]:
+def read_ahead(reads: Iterable[Callable[[], T]], threads: Executor) -> Generator[T]:
     """The results of these reads in order, each begun up to AHEAD turns before its own.
 
     What a read raises is raised at its turn. Whoever stops early closes the iterator: reads that
@@ -26,13 +26,13 @@ def read_ahead(reads: Iterable[Callable[[], T]], thread: Executor) -> Generator[
 
     Args:
         reads: each fetches one thing.
-        thread: begins them in order; not the pool that they themselves fetch with, or they would
+        threads: begin them in order; not the pool that they themselves fetch with, or they would
             wait for each other.
     """
     waiting: deque[Future[T]] = deque()
     try:
         for read in reads:
-            waiting.append(thread.submit(read))
+            waiting.append(threads.submit(read))
             if len(waiting) > AHEAD:
                 yield waiting.popleft().result()
         while waiting:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from millstream_core.store import IntegrityError
 from millstream_core.tables.encoding import stored_form
+from millstream_core.tables.hashing import BUCKETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from millstream_api.manifest import Column, ObjectRef, Shard, Table
 
-BUCKETS: Final = 1024
 _KEY_BYTES: Final = 8
 
 

@@ -73,5 +73,4 @@ class Departed:
         keys, hashes = self._index.keys_at(slots), self._hashes.values[slots]
         is_held = hashes.any(axis=1)
         self._index.remove(keys[~is_held])
-        order = np.argsort(keys[is_held])
-        return keys[is_held][order], hashes[is_held][order]
+        return keys[is_held], hashes[is_held]

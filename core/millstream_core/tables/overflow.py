@@ -17,15 +17,19 @@ import mmap
 import os
 import tempfile
 import weakref
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
 
 from millstream_core.tables.arena import Arena
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    import numpy as np
+    from numpy.typing import NDArray
 
 LEAST_ROWS: Final = 1024  # in memory: fewer than a step reads would only change places
 
@@ -56,6 +60,24 @@ class Overflow:
                 f"{LEAST_ROWS * row_bytes} bytes or more"
             )
         return rows
+
+    def room(self, rows: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array [rows, width] in a file without a name, which goes with the array.
+
+        Raises:
+            OverflowFull: there is no disk for it.
+        """
+        size = rows * width * dtype.itemsize
+        try:
+            with tempfile.TemporaryFile(dir=self.folder, buffering=0) as file:
+                os.posix_fallocate(file.fileno(), 0, size)
+                mapping = mmap.mmap(file.fileno(), size)
+        except OSError as error:
+            raise OverflowFull(
+                f"no room on disk for a copy of {rows} rows ({error.strerror}): give the overflow "
+                "of the table a larger disk, or let eviction keep fewer rows"
+            ) from error
+        return np.frombuffer(mapping, dtype).reshape(rows, width)
 
 
 class OverflowingArena(Arena):
@@ -113,6 +135,15 @@ class OverflowingArena(Arena):
             ) from error
         self._set_aside = end
 
+    @contextmanager
+    def read_in_order(self) -> Iterator[None]:
+        """While all rows are read from first to last: fetch from the file ahead."""
+        self._advise(mmap.MADV_SEQUENTIAL)
+        try:
+            yield
+        finally:
+            self._advise(mmap.MADV_RANDOM)
+
     def _map(self) -> None:
         """Put the pages of the file where those of memory would be."""
         libc = ctypes.CDLL(None, use_errno=True)
@@ -131,4 +162,8 @@ class OverflowingArena(Arena):
                 f"a file of {self._most} bytes cannot be mapped: {os.strerror(ctypes.get_errno())}"
             )
         # Rows are read one here, one there: fetching their neighbours would only push others out.
-        self._mapping.madvise(mmap.MADV_RANDOM, self._begin, self._most)
+        self._advise(mmap.MADV_RANDOM)
+
+    def _advise(self, how: int) -> None:
+        if self._most:
+            self._mapping.madvise(how, self._begin, self._most)

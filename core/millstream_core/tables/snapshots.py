@@ -40,7 +40,7 @@ class ColumnSpec:
 class Rows:
     """Some rows of a table by value: what a version's files hold."""
 
-    keys: Keys  # int64[n], ascending
+    keys: Keys  # int64[n], each once
     columns: dict[str, NDArray[Any]]  # name -> [n, width]
     gone: Keys = field(default_factory=lambda: np.empty(0, np.int64))  # have no row any more
 

@@ -10,7 +10,8 @@ and reads and writes what is there by slot on the device, because host code cann
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numba import njit
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
     from millstream_core.tables.overflow import Overflow
     from millstream_core.tables.slots import Slots
+
+_PIECE: Final = 4 << 20  # bytes of rows copied at a time, in the order in which they lie on disk
 
 Form = tuple["np.dtype[Any]", int]  # of a column: its dtype and the values in a row
 
@@ -90,9 +93,25 @@ class Storage:
             arena.reserve(end)
 
     def take(self, slots: Slots) -> dict[str, NDArray[Any]]:
-        """Copies of rows, name -> [n, width]."""
-        # Not by an array as index, which takes half as long again.
-        return {name: np.take(arena.values, slots, axis=0) for name, arena in self._arenas.items()}
+        """Copies of rows, name -> [n, width]; on disk if they do not fit into the budget.
+
+        Raises:
+            OverflowFull: there is no disk for them.
+        """
+        if self._overflow is None or len(slots) <= self.memory_rows:
+            # Not by an array as index, which takes half as long again.
+            return {name: np.take(a.values, slots, axis=0) for name, a in self._arenas.items()}
+        copies, order = {}, np.argsort(slots)
+        for name, arena in self._arenas.items():
+            values = arena.values
+            copy = self._overflow.room(len(slots), values.shape[1], values.dtype)
+            count = max(1, _PIECE // values[0].nbytes)
+            with arena.read_in_order() if isinstance(arena, OverflowingArena) else nullcontext():
+                for start in range(0, len(order), count):
+                    places = order[start : start + count]
+                    copy[places] = np.take(values, slots[places], axis=0)
+            copies[name] = copy
+        return copies
 
     def exchange(self, left: Slots, right: Slots) -> None:
         """Let rows change places, pair by pair; int32[n], no slot twice."""

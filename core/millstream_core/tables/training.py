@@ -15,6 +15,7 @@ import numpy as np
 from millstream_core.tables.defaults import draw_rows, fill_rows
 from millstream_core.tables.departed import Departed
 from millstream_core.tables.digest import EMPTY_STATE, NO_HASHES, combined
+from millstream_core.tables.hashing import buckets_of
 from millstream_core.tables.slots import Distinct, SlotIndex, Slots
 from millstream_core.tables.snapshots import Rows, TableSnapshot, digested, served_columns
 from millstream_core.tables.storage import Storage
@@ -128,9 +129,10 @@ class TrainingTable:
                 has changed.
         """
         self._rows.reserve(self._index.end_with(len(keys)))
+        end = self._index.end
         slots, new = self._index.insert(keys)
         if len(new):
-            self._begin(slots[new], keys[new])
+            self._begin(slots[new], keys[new], end)
         return slots
 
     def touch(self, slots: Slots) -> None:
@@ -186,9 +188,11 @@ class TrainingTable:
         written = self._written.slots()
         written = written[self._index.are_in_use(written)]
         slots = self._index.slots() if whole else written
+        if len(slots) > self.memory_rows:
+            # Copied to disk, from where a shard's rows are read together.
+            keys = self._index.keys_at(slots)
+            slots = slots[np.argsort(buckets_of(keys), kind="stable")]
         keys = self._index.keys_at(slots)
-        order = np.argsort(keys)
-        slots, keys = slots[order], keys[order]
         columns = self._rows.take(slots)
         hashes_before = columns.pop(_HASHES)
         gone, hashes_gone = self._departed.committed()
@@ -230,15 +234,17 @@ class TrainingTable:
         hashes, self.digest = digested(self.digest, rows.keys, served, self._hashes[slots], before)
         self._hashes[slots] = hashes
 
-    def _begin(self, slots: Slots, keys: Keys) -> None:
+    def _begin(self, slots: Slots, keys: Keys, end: int) -> None:
         """Make new rows; nothing of the slots' former rows stays."""
+        # Storage begins as zeros, and slots from `end` on had no row yet.
+        used = slots[slots < end]
         for name, spec in self.columns.items():
             values = self._rows.values(name)
             if spec.uniform:
                 draw_rows(values, slots, keys, np.uint64(self.seed), np.float32(spec.uniform))
             else:
-                fill_rows(values, slots, spec.fill)
-        fill_rows(self._hashes, slots, 0)
+                fill_rows(values, slots if spec.fill else used, spec.fill)
+        fill_rows(self._hashes, used, 0)
         places, hashes = self._departed.take_back(keys)
         self._hashes[slots[places]] = hashes
         self._written.note(slots)

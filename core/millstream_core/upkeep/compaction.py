@@ -31,7 +31,7 @@ from millstream_core.upkeep.planning import plan_spans, should_compact
 if TYPE_CHECKING:
     from concurrent.futures import Executor
 
-    from millstream_api.manifest import Manifest, Table, VersionRef
+    from millstream_api.manifest import Manifest, Shard, Table, VersionRef
     from millstream_core.checkpoint import Leg
     from millstream_core.erasure.ledger import Ledger
     from millstream_core.store import ModelStore
@@ -135,10 +135,14 @@ def _merge_table(
 ) -> Table:
     """Join one table of all legs, newest first, and write it."""
     read = read_whole if before is None else read_way
-    rows = read(compactor.store, compactor.pool, legs, name)
     table = legs[0].manifest.tables[name]
+    touched = 0
+    shards: list[Shard] = []
+    for buckets, rows in read(compactor.store, compactor.pool, legs, name):
+        shards += write_rows(folder, name, table.columns, rows, buckets)
+        touched += len(rows.keys)
     return table.changed(
-        touched=len(rows.keys),
+        touched=touched,
         digest_before=EMPTY_STATE if before is None else before.tables[name].digest_after,
-        shards=write_rows(folder, name, table.columns, rows),
+        shards=tuple(shards),
     )

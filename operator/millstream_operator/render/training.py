@@ -99,8 +99,9 @@ def render_training(
         startup_seconds=300,
         grace_seconds=GRACE_SECONDS,
         mounts_token=False,
-        # A version is restored beside the state that it takes the place of.
-        disk_bytes=2 * spec.tables.overflow_bytes(),
+        # Beside the rows there may be a copy that a base is written from, and a version that is
+        # restored to take their place.
+        disk_bytes=3 * spec.tables.overflow_bytes(),
     )
     labels = selector_labels(parent)
     service = child(

@@ -18,6 +18,7 @@ from millstream_core.tables.overflow import Overflow
 from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.model import LiveModel
 from tests.builders.objects import MemoryObjects
+from tests.builders.tables import by_key
 from tests.builders.trainer import (
     START,
     DeadlyObjects,
@@ -57,7 +58,7 @@ def settings_with(rules: dict[str, Any], **overrides: Any) -> TrainerSettings:
 def dump(model: LiveModel) -> dict[str, dict[str, list]]:
     """All that tables and admission hold, by value."""
     held = model.tables | model.admission_memory()
-    snapshots = {name: memory.snapshot(whole=True).rows for name, memory in held.items()}
+    snapshots = {name: by_key(memory.snapshot(whole=True).rows) for name, memory in held.items()}
     return {
         name: {"keys": rows.keys.tolist()}
         | {column: values.tolist() for column, values in rows.columns.items()}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from millstream_core.tables import overflow
 from millstream_core.tables.lifecycle import SWEEP_STEPS, Lifecycle
 from millstream_core.tables.snapshots import Rows, SealedTable, seal
-from tests.builders.tables import T0, keys_of, make_life, make_overflow, sweep, train
+from tests.builders.tables import T0, by_key, keys_of, make_life, make_overflow, sweep, train
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -44,7 +44,8 @@ STEPS = st.builds(
 RULES = st.sampled_from([{}, {"ttl": {"seconds": 3}}, {"lfu": {"capacity": 50}}])
 
 
-def same(ours: Rows, theirs: Rows) -> None:
+def same(found: Rows, expected: Rows) -> None:
+    ours, theirs = by_key(found), by_key(expected)
     assert ours.keys.tolist() == theirs.keys.tolist()
     assert ours.gone.tolist() == theirs.gone.tolist()
     for name, column in ours.columns.items():

@@ -16,6 +16,7 @@ from millstream_core.tables.slots import SlotIndex
 from millstream_core.tables.snapshots import ColumnSpec, Rows, seal
 from millstream_core.tables.training import TrainingTable
 from millstream_core.tables.versioned import TableVersion, VersionedTable
+from tests.builders.tables import by_key
 
 WIDTH = 3
 # Few distinct keys make collisions of every kind likely; the extremes are keys like any other.
@@ -200,7 +201,7 @@ class Oracle:
 
 
 def same_tables(ours: TrainingTable, theirs: TrainingTable) -> None:
-    mine, others = ours.snapshot(whole=True).rows, theirs.snapshot(whole=True).rows
+    mine, others = (by_key(table.snapshot(whole=True).rows) for table in (ours, theirs))
     assert mine.keys.tolist() == others.keys.tolist()
     for column, values in mine.columns.items():
         assert np.array_equal(values, others.columns[column])

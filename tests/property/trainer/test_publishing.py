@@ -21,6 +21,7 @@ from millstream_trainer.publishing.decisions import (
     retry_delay,
 )
 from tests.builders.objects import MemoryObjects
+from tests.builders.tables import by_key
 from tests.builders.trainer import make_settings, store_of
 
 times = st.floats(0, 1e6)
@@ -160,7 +161,7 @@ def test_committed_deltas_add_up_to_the_live_table(
             again.restore(Rows(read.keys, read.columns, read.gone))
             assert again.digest == table.digest_after
     assert not len(live.snapshot(whole=False).rows.keys)
-    expected, found = live.snapshot(whole=True).rows, again.snapshot(whole=True).rows
+    expected, found = (by_key(table.snapshot(whole=True).rows) for table in (live, again))
     assert found.keys.tolist() == expected.keys.tolist()
     for column, values in expected.columns.items():
         np.testing.assert_array_equal(found.columns[column], values)

@@ -71,11 +71,11 @@ def contents_by(objects: MemoryObjects, ref: VersionRef, *, shortcuts: bool) -> 
     _, legs = find_way(store, ref, held=(), groups=GROUPS, shortcuts=shortcuts)
     found = {}
     for name in legs[0].manifest.tables:
-        rows = read_whole(store, Inline(), legs, name)
-        [column] = rows.columns.values()
-        found[name] = {
-            key: value.tobytes() for key, value in zip(rows.keys.tolist(), column, strict=True)
-        }
+        found[name] = {}
+        for _, rows in read_whole(store, Inline(), legs, name):
+            [column] = rows.columns.values()
+            values = (value.tobytes() for value in column)
+            found[name] |= zip(rows.keys.tolist(), values, strict=True)
     return found
 
 

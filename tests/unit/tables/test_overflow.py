@@ -11,7 +11,7 @@ import pytest
 
 from millstream_core.tables.overflow import LEAST_ROWS, Overflow, OverflowFull
 from tests.builders.processes import run_script
-from tests.builders.tables import ROW_BYTES, make_life, make_overflow, sweep, train
+from tests.builders.tables import ROW_BYTES, by_key, make_life, make_overflow, sweep, train
 
 
 def test_rows_beyond_the_budget_are_read_and_written_like_others(tmp_path: Path) -> None:
@@ -20,8 +20,9 @@ def test_rows_beyond_the_budget_are_read_and_written_like_others(tmp_path: Path)
         for step in range(20):
             train(life, range(step * 500, step * 500 + 1000), step)
             sweep(life, step)
-    ours, theirs = (life.table.snapshot(whole=True).rows for life in (tiered, plain))
+    ours, theirs = (by_key(life.table.snapshot(whole=True).rows) for life in (tiered, plain))
     assert len(ours.keys) == 10_500
+    assert np.array_equal(ours.keys, theirs.keys)
     assert all(np.array_equal(ours.columns[name], theirs.columns[name]) for name in theirs.columns)
     beyond = 10_500 - LEAST_ROWS
     assert tiered.table.disk_bytes == beyond * ROW_BYTES

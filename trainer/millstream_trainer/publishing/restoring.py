@@ -20,12 +20,14 @@ from millstream_core.checkpoint import (
     find_way,
     leg_tables,
     live_rows,
+    part_reads,
     read_ahead,
     read_dense,
     read_table,
     remembering,
     specs_of,
 )
+from millstream_core.checkpoint.ahead import AHEAD
 from millstream_core.erasure.entries import NOBODY
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
@@ -33,7 +35,7 @@ from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
 from millstream_trainer.publishing.versions import next_number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
     from concurrent.futures import Executor
 
     import numpy as np
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_api.tables import TablesSpec
     from millstream_core.checkpoint import Leg, TableRows
+    from millstream_core.checkpoint.reading import PartRead
     from millstream_core.erasure.ledger import Ledger
     from millstream_core.store import ModelStore
     from millstream_core.tables.index import Keys
@@ -131,11 +134,18 @@ def restore_newest(
     return None, Standing(next_version=next_version, writer_epoch=epoch)
 
 
-def _read(restorer: Restorer, leg: Leg) -> dict[str, TableRows]:
-    return {
-        name: read_table(restorer.store, restorer.downloads, leg.target.lineage, table)
-        for name, table in leg_tables(restorer.store, leg).items()
-    }
+def _reads(
+    restorer: Restorer, legs: Sequence[Leg]
+) -> Iterator[Callable[[], tuple[Leg, str, TableRows]]]:
+    """What fetches each part of each table, oldest leg first."""
+    for leg in reversed(legs):
+        for name, table in leg_tables(restorer.store, leg).items():
+            for part in part_reads(restorer.store, restorer.downloads, leg.target.lineage, table):
+                yield partial(_named, leg, name, part)
+
+
+def _named(leg: Leg, table: str, part: PartRead) -> tuple[Leg, str, TableRows]:
+    return leg, table, part.read()
 
 
 def _line(store: ModelStore, ref: VersionRef) -> Line:
@@ -166,17 +176,15 @@ def _assembled(restorer: Restorer, line: Line, legs: list[Leg], ledger: Ledger) 
     manifest = line[0][1]
     model = restorer.fresh_model()
     seq = 0
-    with ThreadPoolExecutor(1, thread_name_prefix="ahead") as thread:
-        reads = read_ahead([partial(_read, restorer, leg) for leg in legs[::-1]], thread)
-        for leg, tables in zip(legs[::-1], reads, strict=True):
+    with ThreadPoolExecutor(AHEAD, thread_name_prefix="ahead") as threads:
+        for leg, name, rows in read_ahead(_reads(restorer, legs), threads):
             # Its writer went on without the keys erased until then, and wrote no tombstones.
             upto = leg.manifest.erasure_seq
-            for name, live in model.tables.items():
-                live.erase(_erased(model, ledger, name, seq, upto))
+            for each, live in model.tables.items() if upto > seq else ():
+                live.erase(_erased(model, ledger, each, seq, upto))
             seq = upto
-            for name, rows in tables.items():
-                live = model.tables[name]
-                live.restore(live_rows(live.columns, rows))
+            live = model.tables[name]
+            live.restore(live_rows(live.columns, rows))
     # Small, and to be begun anew where a version lacks it: step by step.
     links = [link for _, link in line[: manifest.chain.length + 1]]
     for name, memory in model.admission_memory().items():

@@ -126,10 +126,9 @@ def write_rows(
 
     def write(file: tuple[Group, Part, str]) -> ObjectRef:
         group, part, suffix = file
-        array = part.array(suffix, rows.columns)
-        little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
         first, end = part.buckets
-        return folder.put(f"{group}/{name}/{first}-{end - 1}.{suffix}", little.tobytes())
+        data = _little_endian(part.array(suffix, rows.columns))
+        return folder.put(f"{group}/{name}/{first}-{end - 1}.{suffix}", data)
 
     files = [(*shard, suffix) for shard in shards for suffix in _suffixes(*shard, columns)]
     written = folder.pool.map(write, files)
@@ -137,6 +136,10 @@ def write_rows(
         _described(*shard, {suffix: next(written) for suffix in _suffixes(*shard, columns)})
         for shard in shards
     )
+
+
+def _little_endian(array: NDArray[Any]) -> bytes:
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("<")).tobytes()
 
 
 def _suffixes(group: Group, part: Part, columns: Mapping[str, Column]) -> list[str]:

@@ -8,13 +8,14 @@ that follows from them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
 from millstream_core.tables.digest import Hashes, combined, row_hashes
-from millstream_core.tables.encoding import encode
+from millstream_core.tables.encoding import encode, stored_form
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,6 +24,16 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Dtype
     from millstream_core.tables.index import Keys
+
+
+_PIECE: Final = 1 << 16  # rows encoded at a time
+
+Room = Callable[[int, int, "np.dtype[Any]"], "NDArray[Any]"]  # by rows, width and dtype
+
+
+def in_memory(rows: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Room for [rows, width] values."""
+    return np.empty((rows, width), dtype)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +69,7 @@ class TableSnapshot:
     hashes_before: Hashes  # of `rows` as last committed; zeros where they were not
     hashes_gone: Hashes  # of `rows.gone` as last committed
     digest_before: str
+    room: Room = in_memory  # for what is made of the rows
 
 
 @dataclass(frozen=True)
@@ -75,7 +87,7 @@ class SealedTable:
 
 def seal(snapshot: TableSnapshot) -> SealedTable:
     """Encode and hash what servers will read of a snapshot."""
-    served = served_columns(snapshot.specs, snapshot.rows.columns)
+    served = served_columns(snapshot.specs, snapshot.rows.columns, snapshot.room)
     hashes, after = digested(
         snapshot.digest_before,
         snapshot.rows.keys,
@@ -87,14 +99,30 @@ def seal(snapshot: TableSnapshot) -> SealedTable:
 
 
 def served_columns(
-    specs: Mapping[str, ColumnSpec], columns: Mapping[str, NDArray[Any]]
+    specs: Mapping[str, ColumnSpec], columns: Mapping[str, NDArray[Any]], room: Room = in_memory
 ) -> dict[str, NDArray[Any]]:
-    """What servers read of these rows, name -> stored form, [n, stored width]."""
-    return {
-        name: encode(columns[name], spec.serve)
-        for name, spec in specs.items()
-        if spec.serve is not None
-    }
+    """What servers read of these rows, name -> stored form, [n, stored width].
+
+    Args:
+        specs: by name.
+        columns: name -> [n, width], the rows as they are live.
+        room: for stored forms that are not the live ones.
+
+    Raises:
+        MemoryError: there is none.
+    """
+    served = {}
+    for name, spec in specs.items():
+        live = columns[name]
+        if spec.serve == spec.dtype:
+            served[name] = live
+        elif spec.serve is not None:
+            dtype, width = stored_form(spec.serve, spec.width)
+            served[name] = room(len(live), width, dtype)
+            for start in range(0, len(live), _PIECE):
+                piece = slice(start, start + _PIECE)
+                served[name][piece] = encode(live[piece], spec.serve)
+    return served
 
 
 def digested(

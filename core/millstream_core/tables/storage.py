@@ -92,19 +92,33 @@ class Storage:
         for arena in self._on_disk:
             arena.reserve(end)
 
+    def fits(self, rows: int) -> bool:
+        """Whether copies of so many rows may be in memory."""
+        return self._overflow is None or rows <= self.memory_rows
+
+    def room(self, rows: int, width: int, dtype: np.dtype[Any]) -> NDArray[Any]:
+        """An array for something of each of these rows, [rows, width]; on disk if need be.
+
+        Raises:
+            OverflowFull: there is no disk for it.
+        """
+        if self._overflow is None or self.fits(rows):
+            return np.empty((rows, width), dtype)
+        return self._overflow.room(rows, width, dtype)
+
     def take(self, slots: Slots) -> dict[str, NDArray[Any]]:
-        """Copies of rows, name -> [n, width]; on disk if they do not fit into the budget.
+        """Copies of rows, name -> [n, width].
 
         Raises:
             OverflowFull: there is no disk for them.
         """
-        if self._overflow is None or len(slots) <= self.memory_rows:
+        if self.fits(len(slots)):
             # Not by an array as index, which takes half as long again.
             return {name: np.take(a.values, slots, axis=0) for name, a in self._arenas.items()}
         copies, order = {}, np.argsort(slots)
         for name, arena in self._arenas.items():
             values = arena.values
-            copy = self._overflow.room(len(slots), values.shape[1], values.dtype)
+            copy = self.room(len(slots), values.shape[1], values.dtype)
             count = max(1, _PIECE // values[0].nbytes)
             with arena.read_in_order() if isinstance(arena, OverflowingArena) else nullcontext():
                 for start in range(0, len(order), count):

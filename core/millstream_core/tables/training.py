@@ -188,7 +188,7 @@ class TrainingTable:
         written = self._written.slots()
         written = written[self._index.are_in_use(written)]
         slots = self._index.slots() if whole else written
-        if len(slots) > self.memory_rows:
+        if not self._rows.fits(len(slots)):
             # Copied to disk, from where a shard's rows are read together.
             keys = self._index.keys_at(slots)
             slots = slots[np.argsort(buckets_of(keys), kind="stable")]
@@ -201,6 +201,7 @@ class TrainingTable:
             seed=self.seed,
             period=self._written.turn(),
             rows=Rows(keys, columns, gone),
+            room=self._rows.room,
             total=len(self),
             touched=len(written),
             hashes_before=hashes_before,
@@ -230,7 +231,7 @@ class TrainingTable:
         where = slice(slots[0], slots[0] + len(slots)) if is_dense else slots
         for name in self.columns:
             self._rows.values(name)[where] = rows.columns[name]
-        served = served_columns(self.columns, rows.columns)
+        served = served_columns(self.columns, rows.columns, self._rows.room)
         hashes, self.digest = digested(self.digest, rows.keys, served, self._hashes[slots], before)
         self._hashes[slots] = hashes
 

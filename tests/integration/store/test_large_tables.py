@@ -30,7 +30,8 @@ from millstream_core.tables.training import TrainingTable
 from tests.builders.s3_server import s3_server
 
 shards.SHARD_BYTES = 1 << 20
-SPECS = {"rows": ColumnSpec(dtype="float32", width=256, serve="float32", uniform=0.1)}
+SERVE = sys.argv[2]
+SPECS = {"rows": ColumnSpec(dtype="float32", width=256, serve=SERVE, uniform=0.1)}
 ROW, BUDGET_ROWS, ROWS = 1024 + 16, 4096, 120_000
 folder = Path(sys.argv[1])
 
@@ -80,8 +81,10 @@ print(ROWS * ROW)
 """
 
 
-def test_a_base_passes_by_in_parts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("served_as", ["float32", "int8rows"])
+def test_a_base_passes_by_in_parts(tmp_path: Path, served_as: str) -> None:
     """What is nobody else's memory grows by a few parts, the index and the budget."""
-    *_, written, read, size = map(int, run_script(THERE_AND_BACK, str(tmp_path)).split())
+    printed = run_script(THERE_AND_BACK, str(tmp_path), served_as)
+    *_, written, read, size = map(int, printed.split())
     assert written < size / 4
     assert read < size / 4

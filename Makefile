@@ -24,7 +24,7 @@ test: setup ## every check and test this machine can run
 	$(MAKE) --no-print-directory check
 	$(RUN) -m devcluster build
 	$(RUN) -m pytest tests/e2e
-	$(RUN) -m pytest --ignore tests/e2e --numprocesses 2 --dist loadfile
+	$(RUN) -m pytest --ignore tests/e2e --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: setup ## style, types, layers, spelling, generated files
 	$(VENV)/bin/ruff check .

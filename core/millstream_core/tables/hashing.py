@@ -32,12 +32,5 @@ def mix(value: np.uint64) -> np.uint64:
 
 def buckets_of(keys: NDArray[np.int64]) -> NDArray[np.int16]:
     """The bucket of each key, below BUCKETS."""
-    buckets = np.empty(len(keys), np.int16)
-    _fill_buckets(keys, buckets)
-    return buckets
-
-
-@njit(cache=True, nogil=True)
-def _fill_buckets(keys: NDArray[np.int64], buckets: NDArray[np.int16]) -> None:
-    for i in range(len(keys)):
-        buckets[i] = mix(np.uint64(keys[i]) + GOLDEN) >> _TO_BUCKET
+    mixed: NDArray[np.uint64] = mix.py_func(keys.view(np.uint64) + GOLDEN)
+    return (mixed >> _TO_BUCKET).astype(np.int16)

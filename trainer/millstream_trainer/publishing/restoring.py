@@ -28,7 +28,7 @@ from millstream_core.checkpoint import (
     specs_of,
 )
 from millstream_core.checkpoint.ahead import AHEAD
-from millstream_core.erasure.entries import NOBODY
+from millstream_core.erasure.entries import NOBODY, read_ledger
 from millstream_core.store import IntegrityError
 from millstream_trainer.model import LiveModel
 from millstream_trainer.publishing.standing import ANCESTORS_KNOWN, Standing
@@ -93,7 +93,8 @@ def restore_newest(
         restorer: of which lineage.
         forbidden: digests of manifests that must not be among the ancestors.
         epoch: of this writer, claimed before.
-        ledger: of erased keys, which the live state is to be without.
+        ledger: of erased keys, which the live state is to be without; read on where a version
+            knows of more.
 
     Returns:
         (None where there is no such version, where the next version goes).
@@ -174,6 +175,7 @@ def _way(restorer: Restorer, ref: VersionRef, *, shortcuts: bool) -> list[Leg]:
 
 def _assembled(restorer: Restorer, line: Line, legs: list[Leg], ledger: Ledger) -> LiveModel:
     manifest = line[0][1]
+    ledger = _informed(restorer.store, ledger, max(link.erasure_seq for _, link in line))
     model = restorer.fresh_model()
     seq = 0
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="ahead") as threads:
@@ -215,6 +217,21 @@ def _assembled(restorer: Restorer, line: Line, legs: list[Leg], ledger: Ledger) 
     model.positions = dict(manifest.positions)
     model.forget(ledger, after=manifest.erasure_seq)
     return model
+
+
+def _informed(store: ModelStore, ledger: Ledger, seq: int) -> Ledger:
+    """The ledger at least up to this entry; keys may have been erased since it was read.
+
+    Raises:
+        IntegrityError: it ends before.
+    """
+    if ledger.seq < seq:
+        ledger = read_ledger(store, ledger)
+    if ledger.seq < seq:
+        raise IntegrityError(
+            "LineageBroken", f"a version knows of erasure {seq}, the ledger ends at {ledger.seq}"
+        )
+    return ledger
 
 
 def _erased(

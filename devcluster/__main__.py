@@ -1,7 +1,6 @@
 """The launcher: `python -m devcluster up|down|status|load-image|load-images|logs|build|tools`."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
@@ -87,7 +86,8 @@ def load_image(
     with _clear_errors():
         pairs = [argument.partition("=") for argument in build_arg or ()]
         build = Build(tag, file.resolve(), context.resolve(), {key: v for key, _, v in pairs})
-        typer.echo(open_provider(Shape.FULL.value, Progress()).load_image(build))
+        [sentence] = open_provider(Shape.FULL.value, Progress()).load_images([build])
+        typer.echo(sentence)
 
 
 @app.command()
@@ -95,9 +95,9 @@ def load_images(
     images: Annotated[list[str], typer.Argument(help="TAG=CONTAINERFILE of each.")],
 ) -> None:
     """Build images of this folder and give them to the cluster, one beside the other."""
-    with _clear_errors(), ThreadPoolExecutor(len(images)) as pool:
-        provider = open_provider(Shape.FULL.value, Progress())
-        for sentence in pool.map(provider.load_image, map(_build_of, images)):
+    with _clear_errors():
+        builds = [_build_of(each) for each in images]
+        for sentence in open_provider(Shape.FULL.value, Progress()).load_images(builds):
             typer.echo(sentence)
 
 

@@ -148,19 +148,29 @@ class Full:
         host.prepare(self._state, self._progress)
         self.build()
 
-    def load_image(self, build: Build) -> int:
-        """Builds an image and hands it to the running cluster; returns the bytes that travelled.
+    def load_images(self, builds: Sequence[Build]) -> list[int]:
+        """Builds images and hands each to the running cluster while the next is built.
+
+        Returns:
+            The bytes that travelled of each.
 
         Raises:
-            DevclusterError: A step of the build failed, or the cluster does not run.
+            DevclusterError: A step of a build failed, or the cluster does not run.
         """
         if not self._state.containerd_socket.exists():
             raise DevclusterError("the cluster does not run; `python -m devcluster up` starts it")
         stock.ensure_base(self._images, self._cache)
-        with self._progress.step(f"building {build.tag}"):
-            self._images.build(build)
-        with self._progress.step(f"loading {build.tag}"):
-            return self.containerd().load(self._images, build.tag)
+        with ThreadPoolExecutor(len(builds), thread_name_prefix="loading") as beside:
+            loads = []
+            for build in builds:
+                with self._progress.step(f"building {build.tag}"):
+                    self._images.build(build)
+                loads.append(beside.submit(self._hand_over, build.tag))
+            return [load.result() for load in loads]
+
+    def _hand_over(self, tag: str) -> int:
+        with self._progress.step(f"loading {tag}"):
+            return self.containerd().load(self._images, tag)
 
     def containerd(self) -> Containerd:
         """The cluster's containerd."""

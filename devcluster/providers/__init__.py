@@ -57,8 +57,8 @@ class Provider(Protocol):
     def status(self) -> Status:
         """What is there now."""
 
-    def load_image(self, build: Build) -> str:
-        """Builds an image, makes it known to the cluster; returns a sentence about it."""
+    def load_images(self, builds: Sequence[Build]) -> list[str]:
+        """Builds images, makes them known to the cluster; returns a sentence about each."""
 
     def log(self, component: str) -> Path:
         """The log file of a component."""

@@ -45,10 +45,10 @@ class CurrentProvider:
             return Status("current", "full", running=False, kubeconfig=kubeconfig)
         return Status("current", "full", running=True, kubeconfig=kubeconfig, server=server)
 
-    def load_image(self, build: Build) -> str:
+    def load_images(self, builds: Sequence[Build]) -> list[str]:
         """Cannot: how that cluster gets images is its owner's affair."""
         raise DevclusterError(
-            f"push {build.tag} to a registry that this cluster pulls from; "
+            f"push {builds[0].tag} to a registry that this cluster pulls from; "
             "only a cluster that was made here can be given images directly"
         )
 

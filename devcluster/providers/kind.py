@@ -73,13 +73,14 @@ class KindProvider:
         kubeconfig = str(self._state.kubeconfig) if running else ""
         return Status("kind", "full", running=running, kubeconfig=kubeconfig)
 
-    def load_image(self, build: Build) -> str:
+    def load_images(self, builds: Sequence[Build]) -> list[str]:
         """See `Provider`."""
-        with self._progress.step(f"building {build.tag}"):
-            _docker_build(build)
-        with self._progress.step(f"loading {build.tag}"):
-            run(["kind", "load", "docker-image", "--name", NAME, build.tag], seconds=1800)
-        return f"{build.tag} is in the kind cluster"
+        for build in builds:
+            with self._progress.step(f"building {build.tag}"):
+                _docker_build(build)
+            with self._progress.step(f"loading {build.tag}"):
+                run(["kind", "load", "docker-image", "--name", NAME, build.tag], seconds=1800)
+        return [f"{build.tag} is in the kind cluster" for build in builds]
 
     def log(self, component: str) -> Path:
         """Cannot: kind keeps its own."""

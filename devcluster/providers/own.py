@@ -43,10 +43,10 @@ class ControlPlaneProvider:
         expected = control_plane(controlplane.settings_of(self._state, made)) if made else ()
         return _status("control-plane", self._state, expected, made)
 
-    def load_image(self, build: Build) -> str:
+    def load_images(self, builds: Sequence[Build]) -> list[str]:
         """See `Provider`."""
         raise DevclusterError(
-            f"the control-plane shape runs no pods, so {build.tag} cannot be loaded; "
+            f"the control-plane shape runs no pods, so {builds[0].tag} cannot be loaded; "
             "use `--shape full`"
         )
 
@@ -80,10 +80,12 @@ class FullProvider:
         made = Made.read(self._state)
         return _status("full", self._state, self._full.expected(made), made)
 
-    def load_image(self, build: Build) -> str:
+    def load_images(self, builds: Sequence[Build]) -> list[str]:
         """See `Provider`."""
-        travelled = self._full.load_image(build)
-        return f"{build.tag} is in the cluster; {travelled / 1e6:.1f} MB had to travel"
+        return [
+            f"{build.tag} is in the cluster; {travelled / 1e6:.1f} MB had to travel"
+            for build, travelled in zip(builds, self._full.load_images(builds), strict=True)
+        ]
 
     def log(self, component: str) -> Path:
         """See `Provider`."""

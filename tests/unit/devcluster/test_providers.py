@@ -36,7 +36,7 @@ def test_an_unknown_wish_is_refused_with_the_known_ones():
 
 def test_an_existing_cluster_is_not_given_images_but_the_user_is_told_what_to_do():
     with pytest.raises(DevclusterError, match="push localhost/a:1 to a registry"):
-        CurrentProvider().load_image(Build("localhost/a:1", Path("f"), Path("c")))
+        CurrentProvider().load_images([Build("localhost/a:1", Path("f"), Path("c"))])
 
 
 def test_status_for_programs_has_the_fields_they_read():

@@ -110,7 +110,12 @@ def remove(*, keep_kubernetes_chains: bool) -> None:
         keep_kubernetes_chains: Whether another node on this machine uses the latter.
     """
     for interface in _find_interfaces():
-        run(["ip", "link", "delete", interface], seconds=10)
+        try:
+            run(["ip", "link", "delete", interface], seconds=10)
+        except DevclusterError:
+            # A cable goes with its pod's network namespace, which the kernel removes when it likes.
+            if Path(f"/sys/class/net/{interface}").exists():
+                raise
     for family in ("iptables", "ip6tables"):
         if shutil.which(f"{family}-save") is None:
             continue

@@ -1,10 +1,13 @@
 """What the cluster adds to the machine's network, and that all of it is taken away again."""
 
+import json
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from devcluster import network
+from devcluster.commands import DevclusterError
 from devcluster.components import NODE_ADDRESS, POD_RANGE
 from devcluster.network import cleanup_script, decide_overlap, nameservers, render_cni
 from devcluster.paths import State
@@ -97,3 +100,21 @@ def test_the_pod_network_keeps_its_address_book_in_the_clusters_folder():
     (plugin,) = render_cni(State(Path("/state")))["plugins"]
     assert plugin["ipam"]["dataDir"] == "/state/cni/addresses"
     assert plugin["ipam"]["ranges"] == [[{"subnet": POD_RANGE, "gateway": NODE_ADDRESS}]]
+
+
+@pytest.mark.parametrize(
+    ("interface", "fails"),
+    [
+        pytest.param("gone-meanwhile", False, id="it went with its pod"),
+        pytest.param("lo", True, id="it is still there"),
+    ],
+)
+def test_a_cable_that_cannot_be_removed(monkeypatch, interface, fails):
+    def run(command, **_):
+        if "delete" in command:
+            raise DevclusterError("no")
+        return json.dumps([{"ifname": interface}]) if "address" in command else ""
+
+    monkeypatch.setattr(network, "run", run)
+    with pytest.raises(DevclusterError) if fails else nullcontext():
+        network.remove(keep_kubernetes_chains=True)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from millstream_core.checkpoint.shards import Part
+    from millstream_core.checkpoint.shards import Buckets, Part
     from millstream_core.store import ModelStore
     from millstream_core.tables.snapshots import SealedTable
 
@@ -105,7 +105,7 @@ def write_rows(
     name: str,
     columns: Mapping[str, Column],
     rows: TableRows,
-    buckets: tuple[int, int] = (0, BUCKETS),
+    buckets: Buckets = (0, BUCKETS),
 ) -> tuple[Shard, ...]:
     """Write rows as they are stored, and every tombstone as evicted; all durable on return.
 
@@ -114,7 +114,7 @@ def write_rows(
         name: of the table.
         columns: of its files.
         rows: what to write.
-        buckets: half-open range of those that the keys are of.
+        buckets: those that the keys are of.
     """
     row_bytes = sum(rows.columns[column][:1].nbytes for column in columns)
     parts = divided(rows.keys, rows.gone, row_bytes, buckets)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from millstream_api.manifest import Column, ObjectRef, Shard, Table
+    from millstream_core.checkpoint.shards import Buckets
     from millstream_core.store import ModelStore
 
 _NO_KEYS = np.empty(0, np.int64)
@@ -35,7 +36,7 @@ _NO_KEYS = np.empty(0, np.int64)
 class PartRead:
     """A part of a table that is fetched, and verified, once it is read."""
 
-    buckets: tuple[int, int]  # half-open range; its keys are of no other part
+    buckets: Buckets  # its keys are of no other part
     read: Callable[[], TableRows]
 
 
@@ -108,7 +109,7 @@ def _parts(table: Table, wanted: Mapping[str, Column]) -> list[list[Shard]]:
     """The shards of each range of buckets, one a group; none of it is fetched."""
     refuse_promises(table, wanted)
     groups = {column.group for column in wanted.values()}
-    parts: dict[tuple[int, int], list[Shard]] = {}
+    parts: dict[Buckets, list[Shard]] = {}
     for shard in table.shards:
         if shard.group in groups:
             parts.setdefault(shard.buckets, []).append(shard)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
     from millstream_core.tables.index import Keys
 
+Buckets = tuple[int, int]  # half-open range
+
 SHARD_BYTES: Final = 32 << 20  # of rows, about
 KEYS: Final = "keys"  # files of a shard beside its columns
 GONE: Final = "evicted"
@@ -31,7 +33,7 @@ GONE: Final = "evicted"
 class Part:
     """What one shard holds of some rows."""
 
-    buckets: tuple[int, int]  # half-open range
+    buckets: Buckets
     keys: Keys  # ascending
     rows: NDArray[np.int64] | None  # where these are among the rows; None: they are the rows
     gone: Keys  # ascending
@@ -46,16 +48,14 @@ class Part:
         return column if self.rows is None else np.take(column, self.rows, axis=0)
 
 
-def divided(
-    keys: Keys, gone: Keys, row_bytes: int, buckets: tuple[int, int] = (0, BUCKETS)
-) -> list[Part]:
+def divided(keys: Keys, gone: Keys, row_bytes: int, buckets: Buckets = (0, BUCKETS)) -> list[Part]:
     """Divide rows and tombstones into shards of about SHARD_BYTES.
 
     Args:
         keys: int64[n], each once.
         gone: int64[m], each once.
         row_bytes: of all columns together.
-        buckets: half-open range of those that the keys are of.
+        buckets: those that the keys are of.
     """
     first, end = buckets
     count = 1

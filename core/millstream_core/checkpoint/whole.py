@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from millstream_api.manifest import Manifest
     from millstream_core.checkpoint.reading import PartRead
     from millstream_core.checkpoint.routes import Leg
+    from millstream_core.checkpoint.shards import Buckets
     from millstream_core.store import ModelStore
-
-Buckets = tuple[int, int]  # half-open range
 
 
 def read_way(

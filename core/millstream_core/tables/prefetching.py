@@ -18,12 +18,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 AHEAD: Final = 16  # rows: fewer come too late, more gain nothing
-_WRITE, _KEEP, _DATA = 1, 3, 1
+_READ, _KEEP, _DATA = 0, 3, 1
 
 
 @intrinsic
 def prefetch(_: Any, array: Any, row: Any) -> tuple[Any, Callable[..., Any]]:
-    """Begin to fetch the start of a row of a two-dimensional array, to be written perhaps."""
+    """Begin to fetch the start of a row of a two-dimensional array.
+
+    For reading, also where it will be written: to fetch for writing takes the line from the other
+    cores, and readers of a served index share it.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         kind, (value, index) = signature.args[0], arguments
@@ -40,7 +44,7 @@ def prefetch(_: Any, array: Any, row: Any) -> tuple[Any, Callable[..., Any]]:
         byte, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
         form = ir.FunctionType(ir.VoidType(), [byte, flag, flag, flag])
         fetch = builder.module.declare_intrinsic("llvm.prefetch", [byte], form)
-        how = [flag(_WRITE), flag(_KEEP), flag(_DATA)]
+        how = [flag(_READ), flag(_KEEP), flag(_DATA)]
         builder.call(fetch, [builder.bitcast(address, byte), *how])
         return context.get_dummy_value()
 

@@ -7,10 +7,8 @@ system is counted for ever after.
 from __future__ import annotations
 
 import multiprocessing
-import os
 import threading
 import time
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -21,6 +19,7 @@ from demo.report import Row, at_most
 from millstream_api.manifest import Column
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.loading.loader import give_way
+from tests.builders.processes import anonymous_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -128,14 +127,14 @@ def _p99(reads: list[list[tuple[float, float]]], spans: list[tuple[float, float]
 
 def _four_versions() -> list[Row]:
     """Stable, two before it and a candidate, each with 5 % of the rows changed."""
-    before = _resident()
+    before = anonymous_memory()
     server = _Server(ROWS)
     server.apply(server.delta(1))
-    one = _resident() - before
+    one = anonymous_memory() - before
     held = [server.version]
     held += [server.apply(server.delta(ROWS // 20)) for _ in range(3)]
-    four = _resident() - before
-    return [at_most("resident memory of four versions against one", four / one, 1.3, "×")]
+    four = anonymous_memory() - before
+    return [at_most("memory of four versions against one", four / one, 1.3, "×")]
 
 
 def _many_deltas() -> list[Row]:
@@ -143,7 +142,7 @@ def _many_deltas() -> list[Row]:
     server = _Server(100_000)
     held: list[TableVersion] = []
     fresh = 1 << 40
-    resident = []
+    held_bytes = []
     for number in range(MANY):
         new = np.arange(fresh, fresh + 10, dtype=np.int64)
         fresh += 10
@@ -151,14 +150,14 @@ def _many_deltas() -> list[Row]:
         server.keys = np.concatenate([server.keys[10:], new])
         held = [*held[-3:], server.apply(server.delta(1000, new=new), gone)]
         if number % 500 == 499:
-            resident.append(_resident())
+            held_bytes.append(anonymous_memory())
     # The first thousand fill what collecting then reuses.
-    grown = max(resident[1:]) / resident[1]
+    grown = max(held_bytes[1:]) / held_bytes[1]
     start = _Server(100_000)
     turns = in_turns(lambda: _median_read(server), lambda: _median_read(start), runs=9)
     slower = 1 / median(turns.ratios)
     return [
-        at_most(f"resident memory in {MANY:,} deltas against after 1,000", grown, 1.05, "×"),
+        at_most(f"memory in {MANY:,} deltas against after 1,000", grown, 1.05, "×"),
         at_most(f"median read after {MANY:,} deltas against before any", slower, 1.05, "×"),
     ]
 
@@ -171,8 +170,3 @@ def _median_read(server: _Server) -> float:
         server.version.gather("rows", keys)
         spent.append(time.perf_counter() - began)
     return median(spent)
-
-
-def _resident() -> int:
-    """Bytes of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 # Allocators keep what one thread frees for others; one arena and prompt return make resident
 # memory mean what the program holds.
@@ -33,3 +34,13 @@ def run_script(script: str, *arguments: str, through: tuple[str, ...] = ()) -> s
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def anonymous_memory() -> int:
+    """Bytes that this process holds in memory.
+
+    Not its resident set: that also counts pages of libraries, which the kernel takes back when the
+    machine is short of memory.
+    """
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("RssAnon:")[1].split()[0]) * 1024

@@ -27,6 +27,7 @@ from millstream_core.store import ModelStore
 from millstream_core.tables.overflow import Overflow
 from millstream_core.tables.snapshots import ColumnSpec, seal
 from millstream_core.tables.training import TrainingTable
+from tests.builders.processes import anonymous_memory
 from tests.builders.s3_server import s3_server
 
 shards.SHARD_BYTES = 1 << 20
@@ -35,17 +36,13 @@ SPECS = {"rows": ColumnSpec(dtype="float32", width=256, serve=SERVE, uniform=0.1
 ROW, BUDGET_ROWS, ROWS = 1024 + 16, 4096, 120_000
 folder = Path(sys.argv[1])
 
-def anonymous():
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
-
 @contextmanager
 def peak_printed():
-    before, peak, is_over = anonymous(), 0, threading.Event()
+    before, peak, is_over = anonymous_memory(), 0, threading.Event()
     def watch():
         nonlocal peak
         while not is_over.wait(0.002):
-            peak = max(peak, anonymous())
+            peak = max(peak, anonymous_memory())
     thread = threading.Thread(target=watch)
     thread.start()
     try:

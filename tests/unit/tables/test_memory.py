@@ -6,16 +6,11 @@ import pytest
 
 from tests.builders.processes import run_script
 
-RESIDENT = """
-from pathlib import Path
-
-def resident():
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
-"""
 FORGETTING = """
 import numpy as np
 
 from millstream_core.tables.snapshots import seal
+from tests.builders.processes import anonymous_memory
 from tests.builders.tables import make_life, sweep, train
 
 def fill(life, capacity, commits):
@@ -30,17 +25,16 @@ def fill(life, capacity, commits):
 COMMITS = {commits}
 fill(make_life(eviction={{"lfu": {{"capacity": 1000}}}}), 1000, COMMITS)  # compile, warm up
 life = make_life(eviction={{"lfu": {{"capacity": 60_000}}}}, max_rows=1 << 20)
-before = resident()
+before = anonymous_memory()
 fill(life, 60_000, COMMITS)
-print(resident() - before, life.table.bytes)
+print(anonymous_memory() - before, life.table.bytes)
 """
-
-
 HOLDING = """
 import numpy as np
 
 from millstream_api.manifest import Column
 from millstream_core.tables.versioned import VersionedTable
+from tests.builders.processes import anonymous_memory
 
 WIDTH, RETAINED, NO_KEYS = 64, 5, np.empty(0, np.int64)
 
@@ -63,17 +57,17 @@ def deltas(rows):
     return table, held
 
 deltas(2000)  # compile, warm up
-before, rows = resident(), 200_000
+before, rows = anonymous_memory(), 200_000
 table, held = deltas(rows)
 cells, slots = 1 << 19, rows + RETAINED * rows // 100
 declared = slots * WIDTH * 4 + 4 * rows * (RETAINED + 1) + 16 * cells + 8 * rows
-print(resident() - before, declared)
+print(anonymous_memory() - before, declared)
 """
 
 
 def measured(script: str) -> tuple[int, int]:
-    """Bytes that are resident, and bytes that are declared."""
-    resident, declared = map(int, run_script(RESIDENT + script).split())
+    """Bytes that are in memory, and bytes that are declared."""
+    resident, declared = map(int, run_script(script).split())
     return resident, declared
 
 

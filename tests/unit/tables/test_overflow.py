@@ -101,13 +101,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.builders.processes import anonymous_memory
 from tests.builders.tables import ROW_BYTES, make_life, make_overflow, sweep, train
 
 BUDGET_ROWS = 30_000
-
-def anonymous():
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
 
 def fill(life, rows):
     draw = np.random.default_rng(0)
@@ -120,9 +117,10 @@ def fill(life, rows):
 folder = Path(sys.argv[1])
 fill(make_life(overflow=make_overflow(folder, 2000)), 40_000)  # compile, warm up
 life = make_life(overflow=make_overflow(folder, BUDGET_ROWS), max_rows=1 << 20)
-before = anonymous()
+before = anonymous_memory()
 fill(life, 10 * BUDGET_ROWS)
-print(anonymous() - before, life.table.bytes, life.table.disk_bytes, life.take_changes().moved)
+grown = anonymous_memory() - before
+print(grown, life.table.bytes, life.table.disk_bytes, life.take_changes().moved)
 """
 
 

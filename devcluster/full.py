@@ -13,10 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
-
 from devcluster import (
     addons,
     components,
@@ -31,20 +27,20 @@ from devcluster import (
 )
 from devcluster.binaries import Binaries
 from devcluster.cache import lock
-from devcluster.commands import DevclusterError, run, tail
+from devcluster.commands import DevclusterError, run
 from devcluster.components import NODE_ADDRESS, Component, Settings
 from devcluster.containerd import Containerd
 from devcluster.controlplane import Cluster
 from devcluster.images import Build, ImageStore
+from devcluster.installing import install, make_bucket
 from devcluster.lifecycle import Action, Made
 from devcluster.paths import State
 from devcluster.pki import NODE_NAME
 from devcluster.progress import Progress
 
 NODE_LIMIT = 60.0
-ROLLOUT_LIMIT = 120.0
 ADDON_LIMIT = 30.0
-EVENTS = "custom-columns=:.involvedObject.name,:.reason,:.message"
+KNOWN_PODS = f"/api/v1/nodes/{NODE_NAME}/proxy/pods"  # by its kubelet
 
 
 class Full:
@@ -243,17 +239,26 @@ class Full:
             self._await(make_bucket, ADDON_LIMIT, f"the S3 server at {addons.S3_URL} is mute")
 
     def _node_is_ready(self) -> bool:
-        path = "{.status.conditions[?(@.type=='Ready')].status}"
-        kubectl: list[str | Path] = [
-            self._binaries.clients() / "kubectl",
-            "--kubeconfig",
-            self._state.kubeconfig,
-        ]
+        """Whether pods run and can be asked.
+
+        After a restart of the kubelet the node goes on being called ready, by what it said before,
+        while the kubelet does not know its pods yet.
+        """
+        node = "jsonpath={.status.conditions[?(@.type=='Ready')].status}"
+        bound = ["--field-selector", f"spec.nodeName={NODE_NAME}", "--all-namespaces"]
+        uids = "jsonpath={.items[*].metadata.uid}"
         try:
-            command = [*kubectl, "get", "node", NODE_NAME, "--output", f"jsonpath={path}"]
-            return run(command, seconds=20) == "True"
+            if self._kubectl("get", "node", NODE_NAME, "--output", node) != "True":
+                return False
+            known = json.loads(self._kubectl("get", "--raw", KNOWN_PODS))
+            pods = set(self._kubectl("get", "pods", *bound, "--output", uids).split())
         except DevclusterError:
-            return False  # not registered yet
+            return False  # not registered yet, or its kubelet does not answer
+        return pods <= {pod["metadata"]["uid"] for pod in known["items"] or ()}
+
+    def _kubectl(self, *words: str) -> str:
+        kubectl = self._binaries.clients() / "kubectl"
+        return run([kubectl, "--kubeconfig", self._state.kubeconfig, *words], seconds=20)
 
     def _await(self, condition: Callable[[], bool], seconds: float, complaint: str) -> None:
         if not processes.wait_until(condition, seconds, every=0.2):
@@ -268,50 +273,3 @@ class Full:
         foreign = processes.find_foreign(("kubelet", "kube-proxy"), self._state.root)
         network.remove(keep_kubernetes_chains=bool(foreign))
         lifecycle.remove_state(self._state)
-
-
-def install(kubectl: Path, kubeconfig: Path, manifests: list[addons.Manifest]) -> None:
-    """Applies the add-ons and waits until their pods are ready."""
-    command: list[str | Path] = [kubectl, "--kubeconfig", kubeconfig]
-    listed = {"apiVersion": "v1", "kind": "List", "items": manifests}
-    apply: list[str | Path] = ["apply", "--server-side", "--force-conflicts", "--filename", "-"]
-    run([*command, *apply], seconds=60, feed=json.dumps(listed).encode())
-    for namespace, name in addons.ROLLOUTS:
-        if any(m["kind"] == "Deployment" and m["metadata"]["name"] == name for m in manifests):
-            wait: list[str | Path] = [
-                "rollout",
-                "status",
-                f"deployment/{name}",
-                f"--timeout={ROLLOUT_LIMIT:.0f}s",
-            ]
-            try:
-                run([*command, "--namespace", namespace, *wait], seconds=ROLLOUT_LIMIT + 20)
-            except DevclusterError as late:
-                events = ["get", "events", "--sort-by=.lastTimestamp", "--output", EVENTS]
-                said = run([*command, "--namespace", namespace, *events], seconds=20)
-                raise DevclusterError(f"{name} does not become ready:\n{tail(said)}") from late
-
-
-def make_bucket() -> bool:
-    """Makes the bucket for models; whether it is there now."""
-    client = boto3.client(
-        "s3",
-        endpoint_url=addons.S3_URL,
-        region_name=addons.S3_REGION,
-        aws_access_key_id=addons.S3_CREDENTIALS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=addons.S3_CREDENTIALS["AWS_SECRET_ACCESS_KEY"],
-        config=Config(
-            connect_timeout=2,
-            read_timeout=5,
-            retries={"total_max_attempts": 1},
-            s3={"addressing_style": "path"},
-            proxies={},
-        ),
-    )
-    try:
-        client.create_bucket(Bucket=addons.S3_BUCKET)
-    except (client.exceptions.BucketAlreadyOwnedByYou, client.exceptions.BucketAlreadyExists):
-        return True
-    except (BotoCoreError, ClientError):
-        return False
-    return True

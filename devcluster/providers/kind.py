@@ -7,8 +7,8 @@ from pathlib import Path
 from devcluster import addons
 from devcluster.binaries import Binaries
 from devcluster.commands import DevclusterError, run
-from devcluster.full import install
 from devcluster.images import Build
+from devcluster.installing import install
 from devcluster.paths import SOURCES, State, cache_root, state_of
 from devcluster.progress import Progress
 from devcluster.providers import Status

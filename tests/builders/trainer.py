@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from millstream_core.store import Listed, ObjectStore, Stored
     from millstream_trainer.loop import Clock, Trainer
     from millstream_trainer.publishing.background import Background
-    from millstream_trainer.publishing.link import Outcome
+    from millstream_trainer.publishing.jobs import Outcome
     from millstream_trainer.sources.protocol import Source
 
 torch.set_num_threads(1)  # small steps on a shared machine: threads would wait for each other

@@ -37,7 +37,8 @@ from millstream_trainer.instruments import Instruments
 from millstream_trainer.learner import Diverged
 from millstream_trainer.loop import Trainer
 from millstream_trainer.publishing.background import BackgroundThread
-from millstream_trainer.publishing.link import Outcome, StoreLink
+from millstream_trainer.publishing.jobs import Outcome
+from millstream_trainer.publishing.link import StoreLink
 from millstream_trainer.publishing.restoring import Restorer
 from millstream_trainer.publishing.versions import Fenced, Writer
 from millstream_trainer.sources import open_source

@@ -12,6 +12,7 @@ from millstream_core.store.errors import (
 )
 from millstream_core.store.models import ModelStore
 from millstream_core.store.objects import Listed, ObjectStore, Stored
+from millstream_core.store.probing import probe
 from millstream_core.store.s3 import S3ObjectStore
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "Stored",
     "VersionTaken",
     "WriterReplaced",
+    "probe",
 ]

@@ -32,15 +32,12 @@ from millstream_api.manifest import (
     ObjectRef,
     VersionRef,
 )
-from millstream_api.reports import StoreHealth
 from millstream_api.upkeep import Claim
 from millstream_core.store.claims import claim_epoch, highest_claim
 from millstream_core.store.errors import (
-    AccessDenied,
     IntegrityError,
     ObjectMissing,
     PreconditionFailed,
-    StoreError,
     VersionTaken,
     WriterReplaced,
 )
@@ -75,40 +72,6 @@ class ModelStore:
         self._manifests: OrderedDict[str, Manifest] = OrderedDict()  # by digest of what was read
         self._redactions: dict[str, Redactions] = {}  # by lineage, as last read
         self._lock = threading.Lock()
-
-    def probe(self, token: str) -> StoreHealth:
-        """Find out whether the store answers and honours both kinds of conditional write.
-
-        Args:
-            token: names the probe object; one writer always uses its own.
-        """
-        key = f"probe/{token}"
-        try:
-            self.objects.delete(key)
-            etag = self.objects.put(key, b"1", if_absent=True)
-            ignored = self._accepts(key, if_absent=True)
-            self.objects.put(key, b"2", if_match=etag)
-            ignored = self._accepts(key, if_match=etag) or ignored
-            self.objects.delete(key)
-        except AccessDenied as error:
-            return StoreHealth(ok=False, reason="AccessDenied", message=str(error))
-        except StoreError as error:
-            return StoreHealth(ok=False, reason="Unreachable", message=str(error))
-        if ignored:
-            return StoreHealth(
-                ok=False,
-                reason="ConditionsNotHonoured",
-                message="the store overwrites in spite of If-None-Match or If-Match: two writers "
-                "could both believe to have won; use a store that honours conditional writes",
-            )
-        return StoreHealth(ok=True, reason="Reachable")
-
-    def _accepts(self, key: str, *, if_absent: bool = False, if_match: str | None = None) -> bool:
-        try:
-            self.objects.put(key, b"3", if_absent=if_absent, if_match=if_match)
-        except PreconditionFailed:
-            return False
-        return True
 
     # Versions
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from millstream_core.store import AccessDenied, ModelStore, S3ObjectStore, StoreUnavailable
+from millstream_core.store import AccessDenied, ModelStore, S3ObjectStore, StoreUnavailable, probe
 from tests.builders.claims_contract import ClaimsContract
 from tests.builders.manifests import make_manifest
 from tests.builders.object_store_contract import ObjectStoreContract
@@ -38,7 +38,7 @@ class TestClaims(ClaimsContract):
 
 
 def test_the_probe_approves(server: S3Server) -> None:
-    health = ModelStore(server.objects(), "runs", "shop").probe("me")
+    health = probe(ModelStore(server.objects(), "runs", "shop"), "me")
     assert health.ok, health.message
 
 
@@ -46,7 +46,7 @@ def test_wrong_credentials_are_denied_not_unavailable(server: S3Server) -> None:
     stranger = S3ObjectStore(server.settings, access_key="nobody", secret_key="knows")
     with pytest.raises(AccessDenied, match="credentials"):
         stranger.get("anything")
-    assert ModelStore(stranger, "", "shop").probe("me").reason == "AccessDenied"
+    assert probe(ModelStore(stranger, "", "shop"), "me").reason == "AccessDenied"
 
 
 def test_a_missing_bucket_says_create_it(server: S3Server) -> None:

@@ -20,7 +20,7 @@ from tests.builders.trainer import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from millstream_trainer.publishing.link import Outcome
+    from millstream_trainer.publishing.jobs import Outcome
 
 LATE = 0.7  # seconds, less than the second from one version to the next
 

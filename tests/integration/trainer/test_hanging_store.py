@@ -10,7 +10,7 @@ from tests.builders.trainer import START, InlineJobs, Run, VirtualClock, manifes
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from millstream_trainer.publishing.link import Outcome
+    from millstream_trainer.publishing.jobs import Outcome
 
 
 class HangsFrom(InlineJobs):

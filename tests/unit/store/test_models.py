@@ -9,6 +9,7 @@ from millstream_core.store import (
     PreconditionFailed,
     StoreUnavailable,
     VersionTaken,
+    probe,
 )
 from tests.builders.manifests import SHA, make_manifest
 from tests.builders.objects import MemoryObjects
@@ -147,7 +148,7 @@ def test_a_transform_is_found_by_its_digest(store: ModelStore, objects: MemoryOb
 def test_the_probe_approves_a_store_that_honours_conditions(
     store: ModelStore, objects: MemoryObjects
 ) -> None:
-    assert store.probe("me").ok
+    assert probe(store, "me").ok
     assert not objects.objects, "the probe leaves something behind"
 
 
@@ -155,12 +156,12 @@ def test_the_probe_finds_a_store_that_ignores_conditions(
     store: ModelStore, objects: MemoryObjects
 ) -> None:
     objects.honours_conditions = False
-    health = store.probe("me")
+    health = probe(store, "me")
     assert not health.ok
     assert health.reason == "ConditionsNotHonoured"
 
 
 def test_the_probe_says_when_nobody_answers(store: ModelStore, objects: MemoryObjects) -> None:
     objects.fail_with = StoreUnavailable("s3 does not answer")
-    health = store.probe("me")
+    health = probe(store, "me")
     assert (health.ok, health.reason) == (False, "Unreachable")

@@ -9,94 +9,51 @@
                      what is there        or collected version; go on from the newest allowed
 
 All methods are called by the training thread between two steps; all talking to the store happens
-in jobs on the background thread, which see only values that nobody changes.
+in `jobs` on the background thread.
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
 
 from millstream_api.reports import StoreHealth
-from millstream_core.erasure.entries import read_ledger
-from millstream_core.store import IntegrityError, ObjectMissing, StoreError, StoreUnavailable
 from millstream_trainer.publishing.decisions import (
     LastVersion,
     TrainingProgress,
     decide_publish,
     retry_delay,
 )
-from millstream_trainer.publishing.restoring import quarantined, restore_newest
-from millstream_trainer.publishing.snapshots import SealedSnapshot, Snapshot, joined, take_snapshot
-from millstream_trainer.publishing.versions import move_latest, write_version
+from millstream_trainer.publishing.jobs import (
+    Announced,
+    Committed,
+    Failed,
+    Jobs,
+    Met,
+    Outdated,
+    Rewound,
+    attempt,
+)
+from millstream_trainer.publishing.snapshots import joined, take_snapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from millstream_api.manifest import Manifest, Validation, Watermark
     from millstream_api.settings import TrainerSettings
-    from millstream_core.erasure.ledger import Ledger
     from millstream_trainer.instruments import Instruments
     from millstream_trainer.model import LiveModel
     from millstream_trainer.publishing.background import Background
+    from millstream_trainer.publishing.jobs import Outcome
     from millstream_trainer.publishing.restoring import Restorer
+    from millstream_trainer.publishing.snapshots import SealedSnapshot, Snapshot
     from millstream_trainer.publishing.standing import Standing
     from millstream_trainer.publishing.versions import Writer
 
 log = logging.getLogger(__name__)
 
 REACHABLE: Final = StoreHealth(ok=True, reason="Reachable")
-
-
-@dataclass(frozen=True)
-class Met:
-    """The store answers; this is what the lineage holds."""
-
-    standing: Standing
-    model: LiveModel | None  # None: nothing to go on from
-
-
-@dataclass(frozen=True)
-class Rewound:
-    """The live state may not be published; go on from here."""
-
-    standing: Standing
-    model: LiveModel
-
-
-@dataclass(frozen=True)
-class Outdated:
-    """Keys were erased since this snapshot was taken; it must not become a version."""
-
-    snapshot: Snapshot
-    ledger: Ledger
-
-
-@dataclass(frozen=True)
-class Committed:
-    """A version exists."""
-
-    manifest: Manifest
-    sealed: SealedSnapshot
-    is_announced: bool  # channel `latest` points to it
-
-
-@dataclass(frozen=True)
-class Announced:
-    """Channel `latest` has caught up."""
-
-
-@dataclass(frozen=True)
-class Failed:
-    """The store did not do its part."""
-
-    health: StoreHealth
-    snapshot: Snapshot | None = None  # that did not become a version
-
-
-Outcome = Met | Rewound | Outdated | Committed | Announced | Failed
 
 
 class StoreLink:
@@ -111,8 +68,7 @@ class StoreLink:
         instruments: Instruments,
         now: Callable[[], float],
     ) -> None:
-        self._writer = writer
-        self._restorer = restorer
+        self._jobs = Jobs(writer, restorer, now)
         self._background = background
         self._settings = settings
         self._instruments = instruments
@@ -152,9 +108,9 @@ class StoreLink:
         successor = self._settle(self._background.result(timeout), model)
         if not self.is_busy and self._now() >= self._retry_at:
             if self._standing is None:
-                self._start(self._meet)
+                self._start(self._jobs.meet)
             elif (unannounced := self._unannounced) is not None:
-                self._start(lambda: self._announce(unannounced))
+                self._start(lambda: self._jobs.announce(unannounced))
         return successor
 
     def publish_if_due(
@@ -182,7 +138,7 @@ class StoreLink:
         self._learned = None
         log.debug("publishing a %s: %s", decision.kind, decision.reason)
         standing = self._standing
-        self._start(lambda: self._publish(snapshot, standing), snapshot)
+        self._start(lambda: self._jobs.publish(snapshot, standing), snapshot)
 
     # What became of a job; on the training thread.
 
@@ -249,72 +205,5 @@ class StoreLink:
             else None
         )
 
-    # Jobs; on the background thread.
-
     def _start(self, job: Callable[[], Outcome], snapshot: Snapshot | None = None) -> None:
-        def guarded() -> Outcome:
-            try:
-                return job()
-            except StoreError as error:
-                return Failed(_health_after(error), snapshot)
-
-        self._background.start(guarded)
-
-    def _meet(self) -> Outcome:
-        health = self._writer.store.probe(self._writer.name)
-        if not health.ok:
-            return Failed(health)
-        writer = self._writer
-        epoch = writer.store.claim(writer.design.lineage(), writer.name, writer.token)
-        ledger = read_ledger(writer.store)
-        model, standing = restore_newest(self._restorer, quarantined(writer.store), epoch, ledger)
-        return Met(standing, model)
-
-    def _publish(self, snapshot: Snapshot, standing: Standing) -> Outcome:
-        ledger = read_ledger(self._writer.store, snapshot.ledger)
-        if ledger is not snapshot.ledger:
-            return Outdated(snapshot, ledger)
-        forbidden = quarantined(self._writer.store)
-        is_orphaned = not snapshot.is_base and self._is_parent_gone(standing)
-        if is_orphaned or standing.descends_from(forbidden):
-            what = "was collected" if is_orphaned else "is quarantined"
-            log.warning("the live model descends from a version that %s: rewinding", what)
-            epoch = standing.writer_epoch
-            model, found = restore_newest(self._restorer, forbidden, epoch, ledger)
-            return Rewound(found, model or self._restorer.fresh_model())
-        sealed = SealedSnapshot.of(snapshot)
-        manifest = write_version(self._writer, sealed, standing)
-        try:
-            move_latest(self._writer, manifest, self._now())
-        except StoreError as error:
-            log.warning("version %d is committed but not announced: %s", manifest.version, error)
-            return Committed(manifest, sealed, is_announced=False)
-        return Committed(manifest, sealed, is_announced=True)
-
-    def _is_parent_gone(self, standing: Standing) -> bool:
-        """Whether the version below was collected; no channel names the one gone back to.
-
-        Nobody could read a delta upon it.
-        """
-        parent = standing.parent_ref
-        if parent is None:
-            return False
-        try:
-            return self._writer.store.resolve(parent.lineage, parent.version) != parent
-        except ObjectMissing:
-            return True
-
-    def _announce(self, manifest: Manifest) -> Outcome:
-        move_latest(self._writer, manifest, self._now())
-        return Announced()
-
-
-def _health_after(error: StoreError) -> StoreHealth:
-    match error:
-        case StoreUnavailable():
-            reason = "Unreachable"
-        case IntegrityError():
-            reason = str(error.reason)
-        case _:
-            reason = type(error).__name__
-    return StoreHealth(ok=False, reason=reason, message=str(error))
+        self._background.start(lambda: attempt(job, snapshot))

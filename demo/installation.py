@@ -99,12 +99,12 @@ def start_afresh(installation: Installation, namespace: str, *models: str) -> No
 def install_chart(installation: Installation) -> None:
     """`helm install`, or upgrade, and wait until the operator is ready."""
     names = {"operator": "operator", "serving": "server", "trainer": "trainer"}
-    images = [f"images.{names[program]}={image(program)}" for program in PROGRAMS]
+    values = [f"images.{names[program]}={image(program)}" for program in PROGRAMS]
     words = ["helm", "upgrade", "--install", "millstream", str(ROOT / "charts" / "millstream")]
     words += ["--namespace", SYSTEM_NAMESPACE, "--create-namespace", "--wait", "--timeout", "120s"]
     # An image of the same name may hold newer code: pods are made anew for it.
-    images.append(f"podAnnotations.installed-at={time.time_ns()}")
-    run([*words, "--set-string", ",".join(images)], installation.environment)
+    values.append(f"podAnnotations.installed-at={time.time_ns()}")
+    run([*words, "--set-string", ",".join(values)], installation.environment)
 
 
 def apply_examples(installation: Installation, namespace: str, *examples: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -60,12 +61,11 @@ def part_reads(
         IntegrityError: the manifest promises what cannot be. A part raises it where an object is
             missing, altered, of another shape, or its keys do not ascend or belong elsewhere.
     """
-    wanted = {name: column for name, column in table.columns.items() if column.group in groups}
-    parts = _parts(table, wanted)
+    wanted, parts = _parts(table, groups)
 
     def read(shards: Sequence[Shard]) -> TableRows:
-        objects = [obj for shard in shards for obj in _objects(shard, wanted)]
-        return _verified(shards, wanted, pool.map(partial(store.get_data, lineage), objects))
+        fetched = pool.map(partial(store.get_data, lineage), _objects(shards, wanted))
+        return _verified(shards, wanted, fetched)
 
     return [PartRead(shards[0].buckets, partial(read, shards)) for shards in parts]
 
@@ -83,10 +83,9 @@ def read_table(
         IntegrityError: as there.
         MemoryError: the rows do not fit.
     """
-    wanted = {name: column for name, column in table.columns.items() if column.group in groups}
-    parts = _parts(table, wanted)
-    objects = [obj for shards in parts for shard in shards for obj in _objects(shard, wanted)]
-    fetched = pool.map(partial(store.get_data, lineage), objects)
+    wanted, parts = _parts(table, groups)
+    objects = (_objects(shards, wanted) for shards in parts)
+    fetched = pool.map(partial(store.get_data, lineage), chain.from_iterable(objects))
     if len(parts) == 1:
         return _verified(parts[0], wanted, fetched)
     count = sum(shards[0].rows for shards in parts)
@@ -105,23 +104,28 @@ def read_table(
     return TableRows(keys, columns, np.concatenate(gone))
 
 
-def _parts(table: Table, wanted: Mapping[str, Column]) -> list[list[Shard]]:
-    """The shards of each range of buckets, one a group; none of it is fetched."""
+def _parts(table: Table, groups: Sequence[Group]) -> tuple[dict[str, Column], list[list[Shard]]]:
+    """The columns of these groups, and the shards of each range of buckets, one a group."""
+    wanted = {name: column for name, column in table.columns.items() if column.group in groups}
     refuse_promises(table, wanted)
-    groups = {column.group for column in wanted.values()}
+    found = {column.group for column in wanted.values()}
     parts: dict[Buckets, list[Shard]] = {}
     for shard in table.shards:
-        if shard.group in groups:
+        if shard.group in found:
             parts.setdefault(shard.buckets, []).append(shard)
-    if not parts or any(len(shards) < len(groups) for shards in parts.values()):
+    if not parts or any(len(shards) < len(found) for shards in parts.values()):
         raise IntegrityError("Malformed", f"no shard holds some of the columns {sorted(wanted)}")
-    return [parts[buckets] for buckets in sorted(parts)]
+    return wanted, [parts[buckets] for buckets in sorted(parts)]
 
 
-def _objects(shard: Shard, wanted: Mapping[str, Column]) -> list[ObjectRef]:
-    """The files of a shard: keys, then columns as they are wanted, then tombstones."""
-    columns = [shard.columns[name] for name, each in wanted.items() if each.group == shard.group]
-    return [shard.keys, *columns, *(gone for gone in (shard.evicted, shard.erased) if gone)]
+def _objects(shards: Sequence[Shard], wanted: Mapping[str, Column]) -> list[ObjectRef]:
+    """The files of shards, of each: keys, then columns as they are wanted, then tombstones."""
+    objects: list[ObjectRef] = []
+    for shard in shards:
+        of_group = (name for name, column in wanted.items() if column.group == shard.group)
+        gone = (each for each in (shard.evicted, shard.erased) if each)
+        objects += [shard.keys, *(shard.columns[name] for name in of_group), *gone]
+    return objects
 
 
 def _verified(

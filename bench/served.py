@@ -17,6 +17,7 @@ import torch
 from demo.report import Row, at_most
 from millstream_api.manifest import Column, DefaultRow, Dtype
 from millstream_api.settings import StoreSettings, SyntheticSource, TrainerSettings
+from millstream_core.evaluation import area_under_curve
 from millstream_core.features import PAD
 from millstream_core.tables.encoding import encode
 from millstream_core.tables.versioned import TableVersion, VersionedTable
@@ -28,7 +29,6 @@ from millstream_trainer.learner import Learner
 from millstream_trainer.model import LiveModel
 from millstream_trainer.sources.decoding import EventBatch, decode
 from millstream_trainer.sources.synthetic import SyntheticStream
-from millstream_trainer.validation import area_under_curve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from millstream_trainer.validation import area_under_curve
+from millstream_core.evaluation import area_under_curve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -121,7 +121,8 @@ def summary(done: RedactedLineage) -> str:
     return (
         f"lineage {done.lineage}: {done.versions} versions redacted, without {done.rows} rows, "
         f"{done.tombstones} tombstones, {done.histories} histories' and {done.candidates} "
-        f"candidates' mentions; {done.objects} objects written anew, {done.removed} removed, "
+        f"candidates' mentions, {done.golden} golden events; {done.objects} objects written anew, "
+        f"{done.removed} removed, "
         f"{done.shortcuts} shorter ways dropped{unreadable}"
     )
 

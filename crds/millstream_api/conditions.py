@@ -163,6 +163,7 @@ class Reason:
     SCORE_SHIFT_EXCEEDED: Final = "ScoreShiftExceeded"  # its scores lie elsewhere than stable's
     SCORE_CORRELATION_LOW: Final = "ScoreCorrelationLow"  # it ranks unlike stable
     DEFAULT_RATIO_EXCEEDED: Final = "DefaultRatioExceeded"  # it lacks rows of keys that are asked
+    GOLDEN_AUC_DROPPED: Final = "GoldenAUCDropped"  # it ranks what stable learned last much worse
     DIFFERS_AGAIN: Final = "DiffersAgain"  # it is unlike stable, as the last ones taken back were
     LATENCY_RATIO_EXCEEDED: Final = "LatencyRatioExceeded"  # its slow answers are much slower
     NO_ANALYSIS: Final = "NoAnalysis"  # there is no candidate to judge

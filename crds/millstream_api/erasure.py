@@ -67,6 +67,7 @@ class RedactedLineage(Wire):
     tombstones: int
     histories: int  # rows that named an erased item
     candidates: int  # mentions among the popular and the new items
+    golden: int = 0  # golden events of it
     objects: int  # written anew
     shortcuts: int  # dropped: the next compaction makes them anew
     removed: int  # objects that held a key, gone for good
@@ -77,7 +78,7 @@ class Search(Wire):
 
     objects: int
     bytes: int
-    parsed: int  # objects read as keys, tombstones, histories or candidates and compared exactly
+    parsed: int  # objects read as lists of keys, of whatever kind, and compared exactly
     raw: int  # objects searched for the key's eight bytes, or its digits; 0: the key is too small
     found: tuple[str, ...]  # objects that still hold a key
 

@@ -115,6 +115,9 @@ class LaneSpec(Part):
     max_default_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of looked-up keys without a row that the candidate may have above stable's."""
 
+    max_golden_auc_drop: Annotated[float, Field(ge=0, le=1)] = 0.05
+    """How far the candidate's AUC over stable's golden events may lie below stable's own."""
+
     max_error_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
     """Share of failed requests that the candidate may have above stable's."""
 

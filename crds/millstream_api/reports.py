@@ -83,6 +83,9 @@ class Shadow(Wire):
     calibration: float | None = None  # mean probability as a multiple of stable's
     default_ratio: float | None = None  # share of looked-up keys that have no row
     stable_default_ratio: float | None = None  # the same in stable
+    # Over stable's golden events; None: it has too few, or they say nothing about the scores.
+    golden_auc: float | None = None
+    stable_golden_auc: float | None = None
 
 
 class ReplicaReport(Wire):

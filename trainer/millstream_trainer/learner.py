@@ -125,6 +125,7 @@ class Learner:
             reads = len(contexts.index) // len(batch)
             self._update(CONTEXT, contexts, np.repeat(batch.time, reads), moment)
         self._model.candidates.observe(batch, new_items)
+        self._model.golden = self._model.golden.followed_by(batch.user, batch.item, batch.label > 0)
         self._model.step = moment.step
         self._model.clock = moment.now
         self._model.events += len(batch)

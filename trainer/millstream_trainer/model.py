@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ import torch
 
 from millstream_api.tables import AdmissionSpec, EvictionSpec, TablesSpec, bytes_of
 from millstream_core.erasure.entries import NOBODY
+from millstream_core.evaluation import GoldenEvents
 from millstream_core.features import PAD
 from millstream_core.tables.lifecycle import Lifecycle
 from millstream_core.tables.overflow import Overflow
@@ -56,6 +58,7 @@ class LiveModel:
     clock: float = 0.0  # event time, Unix seconds; never goes back
     events: int = 0  # learned since the beginning of the lineage
     ledger: Ledger = NOBODY  # of erased keys: none of them is in here
+    golden: GoldenEvents = field(default_factory=GoldenEvents)  # the last events learned
     positions: dict[str, int] = field(default_factory=dict)  # next record, by partition
 
     @classmethod
@@ -132,6 +135,7 @@ class LiveModel:
         ]
         histories.touch(slots[is_mentioning])
         self.candidates.forget(erased(transform.item_table))
+        self.golden = self.golden.without(partial(ledger.erased, after=after))
         self.ledger = ledger
         if rows or is_mentioning.any():
             log.info(
@@ -143,10 +147,11 @@ class LiveModel:
 
     def serve_tensors(self) -> dict[str, NDArray[Any]]:
         """The dense file that servers read, copied."""
-        return self.network.tensors() | {
+        candidates = {
             "candidates.popular": self.candidates.popular(),
             "candidates.new": self.candidates.newest(),
         }
+        return self.network.tensors() | candidates | self.golden.tensors()
 
     def train_tensors(self) -> dict[str, NDArray[Any]]:
         """The dense file that only a restart reads, copied."""
@@ -165,9 +170,10 @@ class LiveModel:
         """Take over both dense files of a version.
 
         Raises:
-            KeyError, RuntimeError: they are of another design.
+            KeyError, RuntimeError, ValueError: they are of another design.
         """
         self.network.load(serve)
+        self.golden = GoldenEvents.of(serve)
         self.candidates.restore(train)
         self.events = int(train["events"][0])
         self.clock = float(train["clock"][0])

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from millstream_api.manifest import Validation
+from millstream_core.evaluation import area_under_curve
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,18 +48,6 @@ class SlidingValidation:
             auc=area_under_curve(logits, labels),
             log_loss=log_loss(logits, labels),
         )
-
-
-def area_under_curve(scores: NDArray[np.floating], labels: NDArray[np.floating]) -> float | None:
-    """How likely a click outranks a non-click, ties counting half; None without both."""
-    _, place, ties = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(ties) - (ties - 1) / 2)[place]
-    is_click = labels > 0
-    clicks = int(np.count_nonzero(is_click))
-    others = len(labels) - clicks
-    if not clicks or not others:
-        return None
-    return float((ranks[is_click].sum() - clicks * (clicks + 1) / 2) / (clicks * others))
 
 
 def log_loss(logits: NDArray[np.floating], labels: NDArray[np.floating]) -> float | None:

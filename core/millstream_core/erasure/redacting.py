@@ -25,7 +25,7 @@ from millstream_api.erasure import RedactedLineage
 from millstream_api.manifest import Redacted
 from millstream_core.checkpoint import Folder, read_dense, read_table, write_dense, write_rows
 from millstream_core.checkpoint.routes import change_shortcuts, read_merged, read_shortcuts
-from millstream_core.erasure.rows import Sieve
+from millstream_core.erasure.rows import KINDS, Sieve
 from millstream_core.features import Transform
 from millstream_core.store import IntegrityError, ObjectMissing, PreconditionFailed
 from millstream_core.store.errors import StoreUnavailable
@@ -83,7 +83,7 @@ def redact(redactor: Redactor, ledger: Ledger, lineage: str) -> RedactedLineage:
         objects=run.written,
         shortcuts=shortcuts,
         removed=removed,
-        **{kind: run.taken[kind] for kind in ("rows", "tombstones", "histories", "candidates")},
+        **{kind: run.taken[kind] for kind in KINDS},
     )
 
 

@@ -7,10 +7,11 @@ its user and names items: of an erased item it loses the mention, and stays.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
+from millstream_core.evaluation import golden
 from millstream_core.features import PAD
 from millstream_core.tables.admission import WAITING
 
@@ -24,13 +25,25 @@ if TYPE_CHECKING:
     from millstream_core.features import Transform
     from millstream_core.tables.index import Keys
 
+KINDS: Final = ("rows", "tombstones", "histories", "candidates", "golden")  # of what is taken out
 HISTORY: Final = "items"  # the column of a history that names items
-# Lists of items beside the dense weights, and what lies beside each of their places.
+
+
+class KeyList(NamedTuple):
+    """A list of keys beside the dense weights."""
+
+    subject: str  # whose keys
+    kind: str  # what is said to be taken out
+    beside: tuple[str, ...] = ()  # lists of what lies beside each of its places
+
+
 LISTS: Final = {
-    "candidates.popular": (),
-    "candidates.new": (),
-    "newest.items": (),
-    "popularity.items": ("popularity.weights",),
+    "candidates.popular": KeyList("item", "candidates"),
+    "candidates.new": KeyList("item", "candidates"),
+    "newest.items": KeyList("item", "candidates"),
+    "popularity.items": KeyList("item", "candidates", ("popularity.weights",)),
+    golden.USERS: KeyList("user", "golden", (golden.ITEMS, golden.CLICKS)),
+    golden.ITEMS: KeyList("item", "golden", (golden.USERS, golden.CLICKS)),
 }
 
 
@@ -68,13 +81,13 @@ class Sieve:
         return left
 
     def dense(self, tensors: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-        """What is left of dense weights and the lists of items that lie beside them."""
+        """What is left of dense weights and the lists of keys that lie beside them."""
         left = dict(tensors)
-        for name, beside in LISTS.items():
-            if name in tensors and (is_erased := self._erased("item", tensors[name])).any():
-                self.taken["candidates"] += int(np.count_nonzero(is_erased))
-                for each in (name, *beside):
-                    left[each] = tensors[each][~is_erased]
+        for name, listed in LISTS.items():
+            if name in left and (is_erased := self._erased(listed.subject, left[name])).any():
+                self.taken[listed.kind] += int(np.count_nonzero(is_erased))
+                for each in (name, *listed.beside):
+                    left[each] = left[each][~is_erased]
         return left
 
     def _without_mentions(self, rows: TableRows) -> TableRows:

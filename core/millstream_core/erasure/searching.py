@@ -1,9 +1,9 @@
 """Proof that keys are gone: every object of a model is read and searched, whatever names it.
 
-Files of keys, tombstones, histories and candidates are parsed and compared exactly: their form
-follows from their name alone. Everything else is searched for the eight bytes of the key, and
-documents for its digits, where the key is large enough (2^32 and more) for a match to mean
-anything; a small number occurs by chance.
+Files of keys, tombstones and histories, candidates and golden events are parsed and compared
+exactly: their form follows from their name alone. Everything else is searched for the eight bytes
+of the key, and documents for its digits, where the key is large enough (2^32 and more) for a match
+to mean anything; a small number occurs by chance.
 """
 
 from __future__ import annotations
@@ -65,8 +65,12 @@ class Needle:
                 tensors = load(data)
             except (SafetensorError, KeyError, ValueError):
                 return self._contains(data)
-            lists = [array for name, array in tensors.items() if name in LISTS]
-            return self.subject == "item" and any(map(self._names, lists)), "parsed"
+            lists = [
+                array
+                for name, array in tensors.items()
+                if name in LISTS and LISTS[name].subject == self.subject
+            ]
+            return any(map(self._names, lists)), "parsed"
         return self._contains(data)
 
     def _names(self, keys: NDArray[np.int64]) -> bool:

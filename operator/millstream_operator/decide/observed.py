@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from millstream_api.manifest import VersionRef
     from millstream_api.recserving import RecServingStatus
     from millstream_api.release import Release
-    from millstream_api.reports import ReplicaReport, VersionState
+    from millstream_api.reports import ReplicaReport, Shadow, VersionState
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,11 @@ class Replica:
         """Whether this replica says that it will not serve a version."""
         state = self.state_of(ref)
         return state is not None and state.state == "Refused"
+
+    def shadow_of(self, pair: tuple[str, str]) -> Shadow | None:
+        """Its comparison of a candidate with stable, by digests; None before it has one."""
+        shadow = None if self.report is None else self.report.shadow
+        return shadow if shadow is not None and (shadow.candidate, shadow.stable) == pair else None
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING, Final
 from millstream_api.conditions import Reason
 from millstream_operator.decide import states
 from millstream_operator.decide.candidates import decide_next
+from millstream_operator.decide.faults import UNLIKE_IN_A_ROW, find_fault, judged, lane_of
 from millstream_operator.decide.observed import Finding, names_of
-from millstream_operator.decide.verdicts import Verdict, judge_counters, judge_shadows
+from millstream_operator.decide.verdicts import Verdict
 from millstream_operator.decide.wishes import decide_wish
 
 if TYPE_CHECKING:
     from millstream_api.manifest import VersionRef
-    from millstream_api.recserving import LaneSpec, RecServingSpec
-    from millstream_api.reports import Shadow
+    from millstream_api.recserving import RecServingSpec
     from millstream_operator.decide.candidates import Next
     from millstream_operator.decide.observed import Observed, Replica
     from millstream_operator.decide.states import State
@@ -40,19 +40,10 @@ if TYPE_CHECKING:
 LOOK_AGAIN_SECONDS: Final = 0.5  # while a rollout waits for replicas
 LOOK_OFTEN_SECONDS: Final = 30.0  # how long it is looked at so often
 PUNCTUAL_SECONDS: Final = 1.0  # a batch that comes this late is on time
-RESTARTS_TOLERATED: Final = 1  # a container may fail once by itself
 
 # Waiting for these is the candidate's doing; for others (nobody answers, the store is away, too
 # few requests) it may be anybody's, and a version is not taken back for it.
 _COUNTS_AGAINST: Final = frozenset({Reason.LOADING, Reason.SHADOWING})
-
-# A version unlike stable is taken back, and the trainer learns the same events again from one that
-# was good. When that has led to the same twice, it is stable that no longer fits, or the events
-# are wrong: a third round would teach nobody anything, so a person is asked instead.
-_UNLIKE_STABLE: Final = frozenset(
-    {Reason.SCORE_SHIFT_EXCEEDED, Reason.SCORE_CORRELATION_LOW, Reason.DEFAULT_RATIO_EXCEEDED}
-)
-UNLIKE_IN_A_ROW: Final = 2
 
 
 @dataclass(frozen=True)
@@ -77,8 +68,8 @@ def decide_rollout(observed: Observed, now: float, spec: RecServingSpec) -> Roll
         spec: what is asked.
     """
     state = states.recalled(observed, now)
-    analysis = _judged(observed, state, spec)
-    fault = _fault(observed, state, analysis)
+    analysis = judged(observed, state, spec)
+    fault = find_fault(observed, state, analysis)
     if fault is not None:
         return _rolled_back(state, fault, now)
 
@@ -102,72 +93,6 @@ def decide_rollout(observed: Observed, now: float, spec: RecServingSpec) -> Roll
         decision = _cut_short(observed, decision, coming if newer else None, now, spec)
     pending = coming.version.ref if newer and coming.version is not None else None
     return replace(decision, pending=pending)
-
-
-def lane_of(state: State, spec: RecServingSpec) -> LaneSpec:
-    """The part of spec.rollout that the candidate follows."""
-    delta = state.rollout is not None and state.rollout.lane == "Delta"
-    return spec.rollout.delta if delta else spec.rollout.base
-
-
-# Bad news
-
-
-def _judged(observed: Observed, state: State, spec: RecServingSpec) -> Verdict | None:
-    """What the numbers say of the candidate; None where there is nothing to compare it with."""
-    release = state.release
-    if release.candidate is None or release.stable is None:
-        return None
-    lane = lane_of(state, spec)
-    if release.mode == "Shadow":
-        pair = (release.candidate.digest, release.stable.digest)
-        found = [_shadow_of(each, pair) for each in observed.replicas]
-        return judge_shadows([each for each in found if each is not None], lane)
-    reports = [each.report for each in observed.replicas if each.report is not None]
-    return judge_counters(
-        reports, release.candidate.digest, release.stable.digest, release.salt, lane
-    )
-
-
-def _fault(observed: Observed, state: State, analysis: Verdict | None) -> Finding | None:
-    """Why the candidate has to go; None where nothing speaks against it."""
-    candidate = state.release.candidate
-    if candidate is None or state.rollout is None:
-        return None
-    for replica in sorted(observed.replicas, key=lambda each: each.name):
-        stand = replica.state_of(candidate)
-        if stand is not None and stand.state == "Refused":
-            return Finding(
-                stand.reason or Reason.VERSION_REFUSED,
-                f"{replica.name} refuses it: {stand.message}",
-            )
-    if (
-        analysis is not None
-        and analysis.outcome == "Failed"
-        and not _differs_again(state, analysis.finding)
-    ):
-        return analysis.finding
-    failed = sum(each.restarts for each in observed.replicas) - state.rollout.restarts
-    if failed > RESTARTS_TOLERATED:
-        return Finding(
-            Reason.REPLICAS_FAILING, f"servers failed {failed} times since they were given it"
-        )
-    return None
-
-
-def _differs_again(state: State, finding: Finding) -> bool:
-    """Whether no user has it yet and the last versions were taken back for the same kind of thing.
-
-    Only those taken back since the last promotion count: a good version ends the row.
-    """
-    since = state.history[0].promoted_at if state.history else None
-    lately = [each for each in state.quarantined if since is None or each.at > since]
-    return (
-        state.release.mode == "Shadow"
-        and finding.reason in _UNLIKE_STABLE
-        and len(lately) >= UNLIKE_IN_A_ROW
-        and all(each.reason in _UNLIKE_STABLE for each in lately[:UNLIKE_IN_A_ROW])
-    )
 
 
 def _rolled_back(state: State, fault: Finding, now: float) -> RolloutDecision:
@@ -262,7 +187,7 @@ def _carried_on(
     lane = lane_of(state, spec)
     if release.mode == "Shadow":
         pair = (candidate.digest, release.stable.digest)
-        pending = tuple(each for each in asked if _shadow_of(each, pair) is None)
+        pending = tuple(each for each in asked if each.shadow_of(pair) is None)
         if pending:
             return wait(
                 Finding(
@@ -275,8 +200,8 @@ def _carried_on(
             told = (
                 f"{analysis.finding.message}; the {UNLIKE_IN_A_ROW} versions before it were taken"
                 " back for that and learned anew. If users' taste has moved so far, raise"
-                " maxScoreShift or maxDefaultRatio, or lower minScoreCorrelation, in spec.rollout"
-                " until a version has passed; if not, look at the trainer's events"
+                " maxScoreShift, maxGoldenAucDrop or maxDefaultRatio, or lower minScoreCorrelation,"
+                " in spec.rollout until a version has passed; if not, look at the trainer's events"
             )
             return wait(Finding(Reason.DIFFERS_AGAIN, told))
         return step(states.advanced(state, now), _reached(candidate, 1, release.batches))
@@ -321,12 +246,6 @@ def _missing(asked: tuple[Replica, ...], epoch: int, candidate: VersionRef) -> F
             Reason.STORE_UNREACHABLE, f"{names_of(behind)} cannot reach the store for {candidate}"
         )
     return Finding(Reason.LOADING, f"{names_of(behind)} load version {candidate}")
-
-
-def _shadow_of(replica: Replica, pair: tuple[str, str]) -> Shadow | None:
-    """The replica's comparison of these two versions; None before it has one."""
-    shadow = None if replica.report is None else replica.report.shadow
-    return shadow if shadow is not None and (shadow.candidate, shadow.stable) == pair else None
 
 
 def _cut_short(

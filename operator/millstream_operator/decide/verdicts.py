@@ -206,6 +206,16 @@ def judge_shadows(shadows: Iterable[Shadow], lane: LaneSpec) -> Verdict:
         return _failed(
             Reason.NONFINITE_SCORES, f"{bad} scores of recorded requests were not finite"
         )
+    for each in found:
+        if each.golden_auc is None or each.stable_golden_auc is None:
+            continue
+        if each.golden_auc < each.stable_golden_auc - lane.max_golden_auc_drop:
+            return _failed(
+                Reason.GOLDEN_AUC_DROPPED,
+                f"of the events that stable learned last it ranks clicks with an AUC of"
+                f" {each.golden_auc:.3f}, stable with {each.stable_golden_auc:.3f}; a drop of"
+                f" {lane.max_golden_auc_drop:g} is allowed",
+            )
     requests = sum(each.requests for each in found)
     if requests < max(1, lane.min_requests):
         return Verdict(

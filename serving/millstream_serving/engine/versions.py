@@ -22,6 +22,7 @@ from millstream_serving.engine.scoring import Scratch, score, scratch_for
 if TYPE_CHECKING:
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_core.erasure.ledger import Ledger
+    from millstream_core.evaluation import GoldenEvents
     from millstream_core.features import Context, ContextFeatures
     from millstream_core.tables.versioned import TableVersion
     from millstream_serving.engine.networks import Matrix, Weights
@@ -59,6 +60,7 @@ class ModelVersion:
     rows: dict[str, StoredRows]  # of the tables of embeddings, as the kernel reads them
     popular: Keys  # [<= 200], most clicked lately, best first
     newest: Keys  # [<= 50], newest items
+    golden: GoldenEvents  # its last events
     ledger: Ledger = NOBODY  # of erased keys, as of which this answers
 
     def logits(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from millstream_api.manifest import Column, Manifest, Redacted, Table, VersionRef
+from millstream_core.evaluation import GoldenEvents
 from millstream_core.features import ContextFeatures, Transform
 from millstream_core.tables.encoding import finite_rows
 from millstream_serving.engine.contexts import CONTEXT
@@ -227,6 +228,10 @@ def refuse_dense(version: int, dense: Mapping[str, NDArray[Any]]) -> None:
                 "Malformed",
                 f"version {version}: {name} must be a list of at most {MOST_CANDIDATES} int64 keys",
             )
+    try:
+        GoldenEvents.of(dense)
+    except ValueError as error:
+        raise Refused("Malformed", f"version {version}: {error}") from error
 
 
 def refuse_rows(manifest: Manifest, table: str, rows: TableRows) -> None:

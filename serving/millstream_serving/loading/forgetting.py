@@ -10,6 +10,7 @@ from memory with the last version that was written with them.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -73,6 +74,7 @@ class Forgetting:
             },
             popular=popular,
             newest=newest,
+            golden=version.golden.without(partial(self.ledger.erased, after=seq)),
             ledger=self.ledger,
         )
 

@@ -11,55 +11,36 @@ from __future__ import annotations
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from millstream_api.manifest import Redacted
-from millstream_core.checkpoint import find_way, leg_tables, read_ahead, read_dense, read_table
+from millstream_core.checkpoint import find_way, read_ahead
 from millstream_core.erasure.entries import read_ledger
-from millstream_core.features import ContextFeatures, Transform
+from millstream_core.evaluation import GoldenEvents
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
 from millstream_serving.engine.networks import MisshapenWeights, prepare, prepare_context
 from millstream_serving.engine.versions import ModelVersion
-from millstream_serving.loading.checks import (
-    Refused,
-    Step,
-    Unsettled,
-    refuse_dense,
-    refuse_misfit,
-    refuse_rows,
-    refuse_state,
-    serve_columns,
-)
+from millstream_serving.loading.checks import Refused, Unsettled, refuse_state, serve_columns
+from millstream_serving.loading.fetching import fetch
 from millstream_serving.loading.forgetting import Forgetting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
     from concurrent.futures import Executor
 
-    from numpy.typing import NDArray
-
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_core.checkpoint import Leg, TableRows
     from millstream_core.erasure.ledger import Ledger
     from millstream_core.store import ModelStore
+    from millstream_serving.loading.fetching import Files
 
 Tables = dict[str, TableVersion]
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Files:
-    """What a version brings, verified and checked."""
-
-    features: ContextFeatures | None  # None: those of the version below
-    dense: dict[str, NDArray[Any]]
-    tables: dict[str, TableRows]
 
 
 class Shelf:
@@ -194,7 +175,8 @@ class Shelf:
         self._know_of(max(leg.manifest.erasure_seq for leg in legs))
         parents = [*(leg.manifest for leg in legs[1:]), None if below is None else below.manifest]
         reads = [
-            partial(self._fetch, leg, parent) for leg, parent in zip(legs, parents, strict=True)
+            partial(fetch, self._store, self._pool, leg, parent)
+            for leg, parent in zip(legs, parents, strict=True)
         ]
         with closing(read_ahead(reversed(reads), self._thread)) as fetched:
             for leg, files in zip(reversed(legs), fetched, strict=True):
@@ -215,34 +197,7 @@ class Shelf:
                 "LineageBroken", f"it knows of erasure {seq}, the ledger ends at {self.ledger.seq}"
             )
 
-    def _fetch(self, leg: Leg, parent: Manifest | None) -> _Files:
-        """Fetch and check what a leg brings; none of it is applied."""
-        manifest, wanted = leg.manifest, leg_tables(self._store, leg)
-        is_known = parent is not None and parent.transform == manifest.transform
-        transform = None if is_known else self._store.transform(manifest.transform)
-        refuse_misfit(
-            Step(
-                ref=leg.target,
-                manifest=manifest,
-                parent=parent,
-                transform=transform,
-                tables=wanted,
-            )
-        )
-        dense = read_dense(self._store, manifest, "serve")
-        refuse_dense(manifest.version, dense)
-        tables = {
-            name: read_table(self._store, self._pool, manifest.lineage, table, groups=("serve",))
-            for name, table in wanted.items()
-        }
-        for name, rows in tables.items():
-            refuse_rows(manifest, name, rows)
-        features = None
-        if transform is not None:
-            features = ContextFeatures(Transform.parse(transform).features)
-        return _Files(features, dense, tables)
-
-    def _applied(self, leg: Leg, files: _Files, below: ModelVersion | None) -> ModelVersion:
+    def _applied(self, leg: Leg, files: Files, below: ModelVersion | None) -> ModelVersion:
         ref, manifest, is_whole = leg.target, leg.manifest, leg.since is None
         try:
             weights = prepare(manifest.architecture, files.dense)
@@ -269,6 +224,7 @@ class Shelf:
             rows={},
             popular=files.dense["candidates.popular"],
             newest=files.dense["candidates.new"],
+            golden=GoldenEvents.of(files.dense),
         )
         version = self._forgetting.forgotten(version)
         since = "nothing" if leg.since is None else f"version {leg.since}"

@@ -10,6 +10,7 @@ from millstream_api.reports import Shadow
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.ranking.answers import Asked, proposals
 from millstream_serving.ranking.differences import calibration, correlation, drift, mean_shift
+from millstream_serving.ranking.golden import rank_golden
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,18 +26,15 @@ def compare(
     candidate: ModelVersion,
     stable: ModelVersion,
     queries: Sequence[Asked],
-    rest: Callable[[], bool],
-) -> Shadow | None:
+    rest: Callable[[], None],
+) -> Shadow:
     """Score every query on both versions.
 
     Args:
         candidate: the version in question.
         stable: the version that users have.
         queries: what to score; the same for both.
-        rest: called after each query; paces the comparison, and ends it by returning False.
-
-    Returns:
-        The comparison, or None where it was ended early.
+        rest: called after each query; paces the comparison, and ends it by raising.
     """
     pad = ScratchPad()
     correlations: list[float] = []
@@ -58,8 +56,8 @@ def compare(
         keys += len(query.items) + len(query.history) + (query.user is not None)
         unknown += _keys_without_row(candidate, query)
         unknown_to_stable += _keys_without_row(stable, query)
-        if not rest():
-            return None
+        rest()
+    golden = rank_golden(candidate, stable, pad, rest)
     nothing = np.empty(0)
     all_new, all_old = np.concatenate([*ours, nothing]), np.concatenate([*theirs, nothing])
     return Shadow(
@@ -67,13 +65,15 @@ def compare(
         stable=stable.ref.digest,
         requests=len(queries),
         scores=scores,
-        nonfinite=nonfinite,
+        nonfinite=nonfinite + golden.nonfinite,
         correlation=float(np.mean(correlations)) if correlations else None,
         mean_shift=mean_shift(all_new, all_old),
         drift=drift(all_new, all_old),
         calibration=calibration(all_new, all_old),
         default_ratio=unknown / keys if keys else None,
         stable_default_ratio=unknown_to_stable / keys if keys else None,
+        golden_auc=golden.auc,
+        stable_golden_auc=golden.stable_auc,
     )
 
 

@@ -7,6 +7,7 @@ pair of versions ends it, so at most one comparison is under way that still matt
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from millstream_serving.ranking.shadow import compare, enough_queries
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from millstream_serving.ranking.answers import Asked
 
 LONGEST_REST_SECONDS: Final = 0.02
+
+
+class _Superseded(Exception):  # noqa: N818 - never leaves this module
+    """Another pair of versions is to be compared."""
 
 
 class Shadowing:
@@ -61,15 +66,18 @@ class Shadowing:
         resting = threading.Event()  # never set: only its time-out is wanted
         last = self._stopwatch()
 
-        def rest() -> bool:
+        def rest() -> None:
             nonlocal last
             resting.wait(min(self._stopwatch() - last, LONGEST_REST_SECONDS))
             last = self._stopwatch()
-            return self._pair == pair
+            if self._pair != pair:
+                raise _Superseded
 
-        shadow = compare(candidate, stable, enough_queries(recorded, stable, self._popular), rest)
-        if shadow is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._finish, pair, shadow)
+        queries = enough_queries(recorded, stable, self._popular)
+        with suppress(_Superseded):
+            shadow = compare(candidate, stable, queries, rest)
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._finish, pair, shadow)
 
     def _finish(self, pair: tuple[str, str], shadow: Shadow) -> None:
         if pair == self._pair:

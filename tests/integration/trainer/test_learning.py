@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from millstream_api.settings import MovielensSource, SyntheticSource
+from millstream_core.evaluation import area_under_curve
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.loading.shelf import Shelf
 from millstream_trainer.learner import Learner
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.movielens import MovielensReplay
 from millstream_trainer.sources.synthetic import SyntheticStream
-from millstream_trainer.validation import area_under_curve
 from tests.builders.trainer import START, Run, VirtualClock, make_settings, manifests, store_of
 
 WARM, LATER = 60.0, 150.0  # seconds until the frozen model is published, and after

@@ -176,6 +176,8 @@ def test_histories_and_candidates_travel_with_the_version(trained: Run, shelf: S
     version, model = newest(trained, shelf), trained.trainer.model
     assert version.popular.tolist() == model.candidates.popular().tolist()
     assert version.newest.tolist() == model.candidates.newest().tolist()
+    for name, expected in model.golden.tensors().items():
+        assert version.golden.tensors()[name].tolist() == expected.tolist()
     slots = model.tables["history"].slots(np.array([1, 2, 3]))
     for user, row in zip((1, 2, 3), model.tables["history"].values("items")[slots], strict=True):
         assert version.history_of(user).tolist() == row[row != PAD].tolist()

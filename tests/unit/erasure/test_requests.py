@@ -10,6 +10,7 @@ import pytest
 from millstream_core.checkpoint import find_way, read_dense, read_whole
 from millstream_core.erasure.entries import read_ledger
 from millstream_core.erasure.requests import finish, lift
+from millstream_core.evaluation import GoldenEvents
 from millstream_core.store import IntegrityError, ModelStore
 from millstream_core.store.layout import redactions_key
 from millstream_core.upkeep.collecting import collect
@@ -19,7 +20,7 @@ from millstream_core.upkeep.retention import RetentionRules
 from tests.builders.erasure import SALT, forget, holders, large, redactor_at
 from tests.builders.mishaps import Connection, Inline, Mishap
 from tests.builders.objects import MemoryObjects
-from tests.builders.serving import Publisher, history_row, random_rows
+from tests.builders.serving import Publisher, history_row, random_dense, random_rows
 from tests.builders.trainer import Killed
 from tests.builders.upkeep import make_compactor, point
 
@@ -47,7 +48,9 @@ def make_chain(objects: MemoryObjects) -> tuple[Publisher, list[VersionRef]]:
         OTHER: history_row(publisher.architecture, [1002, ITEM, 1001]),
     }
     refs = [publisher.publish(rows, popular=[1000, ITEM], newest=[ITEM, 1001])]
-    refs.append(publisher.publish({"user": {USER: row(4)}}, popular=[ITEM]))
+    events = GoldenEvents(np.array([USER, 0]), np.array([1000, ITEM]), np.zeros(2, np.uint8))
+    dense = random_dense(publisher.architecture) | events.tensors()
+    refs.append(publisher.publish({"user": {USER: row(4)}}, popular=[ITEM], dense=dense))
     refs.append(publisher.publish({"user": {0: row(5)}}))
     refs.append(publisher.publish(gone={"user": [USER], "history": [USER]}))
     refs.append(publisher.publish({"user": {3: row(6)}, "item": {ITEM: row(7)}}))
@@ -103,6 +106,7 @@ def test_a_user_is_gone_from_every_version_and_all_else_is_as_it_was(objects) ->
         assert publisher.store.resolve(ref.lineage, ref.version) == ref
     [done] = report.lineages
     assert (done.versions, done.rows, done.tombstones, done.histories) == (8, 5, 2, 0)
+    assert (done.candidates, done.golden) == (0, 1)
     assert report.search is not None
     assert report.search.found == ()
     assert report.search.raw > 0
@@ -125,7 +129,7 @@ def test_an_erased_item_leaves_histories_and_candidates_too(objects) -> None:
     kept = np.frombuffer(contents(objects, refs[-1])["history"][OTHER], np.int64)
     assert [item for item in kept.tolist() if item > 0] == [1002, 1001]
     [done] = report.lineages
-    assert (done.histories, done.candidates) == (2, 9)
+    assert (done.histories, done.candidates, done.golden) == (2, 9, 1)
 
 
 def test_a_small_key_is_found_and_erased_where_it_is_a_key_and_nowhere_else(objects) -> None:

@@ -12,6 +12,7 @@ from millstream_core.checkpoint import TableRows
 from millstream_core.erasure.ledger import Ledger
 from millstream_core.erasure.rows import Sieve
 from millstream_core.erasure.searching import Needle
+from millstream_core.evaluation import GoldenEvents
 from millstream_core.features import PAD, Transform
 from millstream_core.tables.digest import EMPTY_STATE
 from millstream_core.tables.snapshots import ColumnSpec, Rows, seal
@@ -72,6 +73,19 @@ def test_an_item_is_taken_out_of_histories_and_of_every_list_with_its_weight() -
         "head.0.weight": [5.0],
     }
     assert made.taken == {"histories": 2, "candidates": 2}
+
+
+@pytest.mark.parametrize(
+    ("subject", "users", "items"),
+    [("user", [6, 6], [5, 7]), ("item", [5, 6], [6, 7])],
+)
+def test_an_event_goes_with_its_user_and_with_its_item(subject, users, items) -> None:
+    made = sieve(subject, 5)
+    events = GoldenEvents(np.array([5, 6, 6]), np.array([6, 5, 7]), np.array([1, 0, 1], np.uint8))
+    left = GoldenEvents.of(made.dense(events.tensors()))
+    assert (left.users.tolist(), left.items.tolist()) == (users, items)
+    assert len(left.clicks) == 2
+    assert made.taken == {"golden": 1}
 
 
 def keys_of(*keys: int) -> bytes:

@@ -206,6 +206,26 @@ SHADOWS: dict[str, tuple[list[dict[str, Any]], str, str]] = {
         "Passed",
         "AnalysisPassed",
     ),
+    "stable's clicks ranked much worse": (
+        [{"golden_auc": 0.64, "stable_golden_auc": 0.7}],
+        "Failed",
+        "GoldenAUCDropped",
+    ),
+    "stable's clicks ranked a little worse": (
+        [{"golden_auc": 0.66, "stable_golden_auc": 0.7}],
+        "Passed",
+        "AnalysisPassed",
+    ),
+    "stable's clicks ranked worse, and no requests": (
+        [{"requests": 0, "golden_auc": 0.5, "stable_golden_auc": 0.7}],
+        "Failed",
+        "GoldenAUCDropped",
+    ),
+    "a stable without golden events": (
+        [{"golden_auc": None, "stable_golden_auc": None}],
+        "Passed",
+        "AnalysisPassed",
+    ),
     "no spread to correlate": ([{"correlation": None}], "Passed", "AnalysisPassed"),
     "weighed by requests": (
         [{"requests": 1000}, {"requests": 10, "correlation": -1.0}],

@@ -9,6 +9,7 @@ import pytest
 
 from millstream_core.erasure.entries import begin_ledger, read_ledger, record
 from millstream_core.erasure.requests import finish, lift
+from millstream_core.evaluation import GoldenEvents
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.loading.checks import Refused, Unsettled
 from millstream_serving.loading.loader import Loader
@@ -17,10 +18,11 @@ from millstream_serving.ranking.answers import proposals
 from tests.builders.erasure import SALT, forget, redactor_at
 from tests.builders.mishaps import Inline
 from tests.builders.objects import MemoryObjects
-from tests.builders.serving import Publisher, history_row, random_rows, until
+from tests.builders.serving import Publisher, history_row, random_dense, random_rows, until
 
 USER, ITEM = 3, 1004
 ROW = np.ones(8, np.float32)
+GOLDEN = GoldenEvents(np.array([USER, 1, 1]), np.array([1000, ITEM, 1001]), np.zeros(3, np.uint8))
 
 
 @pytest.fixture
@@ -31,7 +33,8 @@ def publisher() -> Publisher:
     rows["history"][1] = history_row(made.architecture, [1000, ITEM, 1001])
     made.publish(rows, newest=[ITEM, 1002])
     made.publish({"user": {USER: ROW}}, newest=[ITEM, 1002])
-    made.publish({"user": {1: ROW}}, newest=[ITEM, 1002])
+    dense = random_dense(made.architecture) | GOLDEN.tensors()
+    made.publish({"user": {1: ROW}}, newest=[ITEM, 1002], dense=dense)
     return made
 
 
@@ -88,6 +91,17 @@ def test_an_erased_item_is_proposed_to_nobody_and_in_no_history(publisher) -> No
         assert version.history_of(1).tolist() == [1000, 1001]
         assert ITEM not in proposals(version, np.empty(0, np.int64), 20)
         assert version.tables["item"].slots(np.array([ITEM])).tolist() == [-1]
+
+
+@pytest.mark.parametrize(
+    ("subject", "key", "left"), [("user", USER, [ITEM, 1001]), ("item", ITEM, [1000, 1001])]
+)
+def test_events_of_erased_keys_are_not_asked_about(publisher, subject, key, left) -> None:
+    shelf = shelf_of(publisher)
+    hold(shelf, *all_refs(publisher))
+    shelf.forget(told(publisher, subject, key))
+    newest = shelf.held[all_refs(publisher)[-1].digest]
+    assert newest.golden.items.tolist() == left
 
 
 def test_a_version_loaded_afterwards_does_not_answer_for_it_either(publisher) -> None:

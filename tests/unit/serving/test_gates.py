@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from millstream_api.recserving import LaneSpec
+from millstream_core.evaluation import GoldenEvents
 from millstream_operator.decide.verdicts import judge_shadows
+from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.loading.shelf import Shelf
 from millstream_serving.ranking.answers import Asked
 from millstream_serving.ranking.shadow import compare
@@ -52,6 +55,15 @@ def step(publisher, dense):
     return publisher.publish(nudged, dense=dense)
 
 
+def held(publisher, *refs):
+    """The versions, as a server holds them."""
+    with ThreadPoolExecutor(2) as pool:
+        shelf = Shelf(publisher.store, pool)
+        for ref in reversed(refs):
+            shelf.load(ref, lambda _: True, lambda _: None)
+    return [shelf.held[ref.digest] for ref in refs]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -77,13 +89,45 @@ def test_a_poisoned_delta_never_serves(change, reason):
         )
         for _ in range(50)
     ]
-    with ThreadPoolExecutor(2) as pool:
-        shelf = Shelf(publisher.store, pool)
-        for ref in (stable, candidate):
-            shelf.load(ref, lambda _: True, lambda _: None)
-    shadow = compare(
-        shelf.held[candidate.digest], shelf.held[stable.digest], recorded, lambda: True
-    )
+    shadow = compare(*held(publisher, candidate, stable), recorded, lambda: None)
     verdict = judge_shadows([shadow], LaneSpec(max_score_shift=10))
     assert verdict.finding.reason == reason
     assert (verdict.outcome == "Passed") == (change is step)
+
+
+def liked_by(version, events):
+    """Events of which those are clicks that this version ranks higher than most."""
+    draw, pad = np.random.default_rng(1), ScratchPad()
+    users, items = draw.integers(0, USERS, events), draw.integers(1000, 1000 + ITEMS, events)
+    logits = np.array(
+        [
+            version.logits(user, np.array([item]), version.history_of(user), pad)[0]
+            for user, item in zip(users.tolist(), items.tolist(), strict=True)
+        ]
+    )
+    return GoldenEvents().followed_by(users, items, logits > np.median(logits))
+
+
+@pytest.mark.parametrize(
+    ("change", "events", "reason"),
+    [
+        pytest.param(label_flip, 300, "GoldenAUCDropped", id="flipped labels"),
+        pytest.param(step, 300, "AnalysisPassed", id="a step of training passes"),
+        pytest.param(label_flip, 100, "AnalysisPassed", id="too few events to tell by"),
+        pytest.param(burst, 300, "NonFiniteScores", id="scores that are no numbers"),
+    ],
+)
+def test_what_stable_learned_last_is_asked_where_nobody_has_asked_anything(change, events, reason):
+    """R24: no request was recorded, and the candidate's own golden events do not count."""
+    publisher = Publisher(MemoryObjects())
+    dense = random_dense(publisher.architecture)
+    first = publisher.publish(random_rows(publisher, USERS, ITEMS), dense=dense)
+    golden = liked_by(*held(publisher, first), events)
+    stable = publisher.publish(dense=dense | golden.tensors())
+    its_own = replace(golden, clicks=1 - golden.clicks)
+    candidate = change(publisher, dense | its_own.tensors())
+
+    shadow = compare(*held(publisher, candidate, stable), [], lambda: None)
+    verdict = judge_shadows([shadow], LaneSpec())
+    assert verdict.finding.reason == reason
+    assert verdict.outcome == ("Passed" if reason == "AnalysisPassed" else "Failed")

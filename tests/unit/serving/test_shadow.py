@@ -51,7 +51,7 @@ def versions():
 
 def compared(versions, candidate, stable="stable"):
     queries = enough_queries([], versions[stable], 10)
-    return compare(versions[candidate], versions[stable], queries, lambda: True)
+    return compare(versions[candidate], versions[stable], queries, lambda: None)
 
 
 def test_a_version_agrees_with_itself(versions):
@@ -99,20 +99,21 @@ def test_scores_that_are_not_finite_are_counted_and_nothing_else_breaks(versions
 
 def test_keys_without_a_row_are_counted_on_both_sides(versions):
     queries = [Asked(None, np.array([1000, 1001, 7]), np.array([8])), Asked(1, np.array([9]), NONE)]
-    shadow = compare(versions["same"], versions["empty"], queries, lambda: True)
+    shadow = compare(versions["same"], versions["empty"], queries, lambda: None)
     assert shadow.default_ratio == 3 / 6  # items 7, 8 and 9
     assert shadow.stable_default_ratio == 4 / 6  # and the user
 
 
 def test_nothing_asked_has_no_ratio(versions):
-    shadow = compare(versions["same"], versions["stable"], [], lambda: True)
+    shadow = compare(versions["same"], versions["stable"], [], lambda: None)
     assert (shadow.default_ratio, shadow.drift, shadow.calibration) == (None, None, None)
 
 
 def test_a_comparison_that_is_over_ends_early(versions):
-    rests = iter([True, False])
+    rests = iter([None])
     queries = enough_queries([], versions["stable"], 10)
-    assert compare(versions["same"], versions["stable"], queries, lambda: next(rests)) is None
+    with pytest.raises(StopIteration):
+        compare(versions["same"], versions["stable"], queries, lambda: next(rests))
 
 
 def test_enough_recorded_queries_are_taken_as_they_are(versions):

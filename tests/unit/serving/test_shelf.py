@@ -519,6 +519,13 @@ def test_candidates_that_are_no_list_of_keys_are_refused(publisher, shelf, candi
     assert refused.value.reason == "Malformed"
 
 
+def test_golden_events_of_another_form_are_refused(publisher, shelf):
+    dense = random_dense(publisher.architecture) | {"golden.users": np.zeros(3, np.int64)}
+    with pytest.raises(Refused, match="golden") as refused:
+        load(shelf, publisher.publish(dense=dense))
+    assert refused.value.reason == "Malformed"
+
+
 def test_a_base_with_other_columns_than_its_lineage_is_refused(publisher, shelf):
     load(shelf, publisher.latest.ref())
     wider = Publisher(publisher.objects, architecture=make_architecture(embedding_dim=12))

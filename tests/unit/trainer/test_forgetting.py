@@ -54,6 +54,7 @@ def test_clicks_on_an_erased_item_are_in_no_history_and_no_list(model) -> None:
     assert keys_in(model, "item") == [10, 12, 13]
     assert sorted(model.candidates.popular().tolist()) == [10, 12, 13]
     assert sorted(model.candidates.newest().tolist()) == [10, 12, 13]
+    assert model.golden.items.tolist() == [10, 12, 13]
 
 
 def test_events_of_an_erased_user_train_items_and_leave_no_trace_of_the_user(model) -> None:
@@ -63,6 +64,7 @@ def test_events_of_an_erased_user_train_items_and_leave_no_trace_of_the_user(mod
     assert keys_in(model, "user") == [2]
     assert keys_in(model, "history") == []
     assert keys_in(model, "item") == [10, 11, 12, 20, 21]
+    assert model.golden.users.tolist() == [2]
 
 
 def test_a_history_that_mentioned_an_erased_item_is_in_the_next_version(model) -> None:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from millstream_api.settings import SyntheticSource
+from millstream_core.evaluation import area_under_curve
 from millstream_trainer.sources.decoding import EventBatch, decode
 from millstream_trainer.sources.synthetic import BLOCK, DEVICES, SyntheticStream
-from millstream_trainer.validation import area_under_curve
 from tests.builders.trainer import START
 
 LATER = START + 1e6

@@ -209,7 +209,7 @@ def _assembled(restorer: Restorer, line: Line, legs: list[Leg], ledger: Ledger) 
             read_dense(restorer.store, manifest, "serve"),
             read_dense(restorer.store, manifest, "train"),
         )
-    except (KeyError, RuntimeError) as error:
+    except (KeyError, RuntimeError, ValueError) as error:
         raise IntegrityError(
             "Malformed", f"the weights of version {manifest.version} do not fit: {error}"
         ) from error

@@ -203,18 +203,29 @@ def test_a_version_on_its_way_during_the_erasure_is_caught_by_maintenance(busy) 
     assert again.trainer.model.events > run.trainer.model.events
 
 
-def test_a_store_with_an_unfinished_erasure_is_restored_without_the_key(busy) -> None:
+@pytest.mark.parametrize("place", ["has a row", "waits for one"])
+def test_a_store_with_an_unfinished_erasure_is_restored_without_the_key(busy, place) -> None:
     """A crash between the entry and everything else."""
-    objects = trained(seconds=16.0).objects
-    store = store_of(objects)
-    record(store, begin_ledger(store, SALT), "erase", "user", [busy["user"]], at=0, reason="")
-    run = trained(objects, begin=16.0, seconds=5.0)
-    assert not has(run.trainer.model, "user", busy["user"])
-    again = trained(objects, begin=21.0, seconds=3.0)
+    first = trained(seconds=16.0)
+    objects, store = first.objects, store_of(first.objects)
+    key = busy["user"]
+    if place == "waits for one":
+        waiting = first.trainer.model.admission_memory()["user.waiting"]
+        key = int(waiting.keys_at(waiting.all_slots()).min())
+    assert has(first.trainer.model, "user", key)
+    record(store, begin_ledger(store, SALT), "erase", "user", [key], at=0, reason="")
+    run = trained(objects, begin=16.0, seconds=1.0)
+    assert not has(run.trainer.model, "user", key)
+    newest = manifests(objects)[max(manifests(objects))]
+    assert (newest.kind, newest.erasure_seq) == ("delta", 1), "its base still holds the key"
+
+    again = trained(objects, begin=17.0, seconds=3.0)
+    assert not has(again.trainer.model, "user", key)
     assert again.trainer.model.events > run.trainer.model.events
+    assert manifests(objects)[newest.version + 1].parent == newest.ref(), "it was restored"
     assert [done.versions > 0 for done in finish(redactor_at(objects, "m1", "tests"))] == [True]
-    assert versions_with(objects, busy["user"]) == []
-    last = trained(objects, begin=24.0, seconds=3.0)
+    assert versions_with(objects, key) == []
+    last = trained(objects, begin=20.0, seconds=3.0)
     assert last.trainer.model.events > again.trainer.model.events
 
 

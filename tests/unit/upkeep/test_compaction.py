@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from millstream_api.manifest import VersionRef
+from millstream_api.manifest import DefaultRow, MultiHash, VersionRef
 from millstream_api.upkeep import Merged
 from millstream_core.checkpoint.routes import find_way, read_shortcuts
 from millstream_core.store import IntegrityError, StoreUnavailable
@@ -154,8 +154,40 @@ def test_a_missing_shortcut_costs_bytes_and_nothing_else(objects, pool) -> None:
     assert_is(load(Shelf(publisher.store, pool), refs[-1]), publisher)
 
 
-def test_a_shortcut_that_leads_to_other_rows_is_not_believed(objects, pool, caplog) -> None:
-    """Sound files of another version: only the state digest can tell."""
+def user_changed(**changes):
+    """A lie about the table of users."""
+    return lambda told: told.changed(
+        tables=told.tables | {"user": told.tables["user"].changed(**changes)}
+    )
+
+
+def without_tombstones(told: Merged) -> Merged:
+    shards = (shard.changed(evicted=None) for shard in told.tables["user"].shards)
+    return user_changed(shards=tuple(shards))(told)
+
+
+@pytest.mark.parametrize(
+    ("lie", "said"),
+    [
+        pytest.param(without_tombstones, "to the writer", id="rows too many: the state digest tells"),
+        pytest.param(user_changed(rows=1), "other tables", id="another number of rows"),
+        pytest.param(user_changed(seed=9), "other tables", id="another seed"),
+        pytest.param(user_changed(digest_after="0" * 32), "other tables", id="another state"),
+        pytest.param(
+            user_changed(default=DefaultRow(policy="SharedOov")),
+            "other tables",
+            id="another row for keys without one",
+        ),
+        pytest.param(
+            user_changed(multi_hash=MultiHash(tables=2, rows=64, seed=1)),
+            "other tables",
+            id="keys read otherwise",
+        ),
+        pytest.param(lambda told: told.changed(since=None), "leads elsewhere", id="from elsewhere"),
+    ],
+)
+def test_a_shortcut_that_lies_is_not_believed(objects, pool, lie, said, caplog) -> None:
+    """R14: sound files, but not those of the version that the shortcut is to lead to."""
     publisher, refs = make_chain(objects, 8)
     compact(make_compactor(publisher), refs[-1])
     store = publisher.store
@@ -163,18 +195,16 @@ def test_a_shortcut_that_leads_to_other_rows_is_not_believed(objects, pool, capl
     lies = []
     for entry in listed.entries:
         key = f"{publisher.lineage}/merged/{entry.target.version}-{entry.document}.json"
-        told = Merged.parse(store.objects.get(key).data)
-        user = told.tables["user"]
-        emptied = [shard.changed(evicted=None) for shard in user.shards]
-        lie = told.changed(tables=told.tables | {"user": user.changed(shards=tuple(emptied))})
-        store.objects.put(key.replace(entry.document, lie.fingerprint()), lie.canonical())
-        lies.append(entry.changed(document=lie.fingerprint()))
+        told = lie(Merged.parse(store.objects.get(key).data))
+        store.objects.put(key.replace(entry.document, told.fingerprint()), told.canonical())
+        lies.append(entry.changed(document=told.fingerprint()))
     store.objects.put(
         f"{publisher.lineage}/shortcuts", listed.changed(entries=tuple(lies)).canonical()
     )
     shelf = Shelf(store, pool)
     load(shelf, refs[0])
     assert_is(load(shelf, refs[-1]), publisher)
+    assert said in caplog.text
     assert "going by steps" in caplog.text
 
 

@@ -25,6 +25,13 @@ class MemoryObjects:
         self._tags = itertools.count(1)
         self._lock = threading.Lock()
 
+    def copied(self) -> MemoryObjects:
+        """Another store with the same objects."""
+        other = MemoryObjects()
+        other.objects, other.modified, other.now = dict(self.objects), dict(self.modified), self.now
+        other._tags = itertools.count(next(self._tags))
+        return other
+
     def get(self, key: str, at_most: int | None = None) -> Stored:
         with self._lock:
             self._fail()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 import pytest
+import torch
 
 from millstream_api.manifest import Group
 from millstream_core.checkpoint import read_table
@@ -15,6 +16,8 @@ from millstream_core.upkeep.collecting import collect
 from millstream_core.upkeep.compaction import Compactor, compact
 from millstream_core.upkeep.retention import RetentionRules
 from millstream_serving.loading.shelf import Shelf
+from millstream_trainer.design import Design
+from millstream_trainer.publishing.restoring import Restorer, restore_newest
 from tests.builders.erasure import SALT, forget, redactor_at
 from tests.builders.mishaps import Connection, Inline, Mishap
 from tests.builders.objects import MemoryObjects
@@ -69,6 +72,12 @@ def busiest(model: LiveModel, table: str) -> int:
 def busy() -> dict[str, int]:
     model = trained().trainer.model
     return {"user": busiest(model, "user"), "item": busiest(model, "item")}
+
+
+@pytest.fixture(scope="module")
+def grown(busy) -> tuple[MemoryObjects, int]:
+    """Some versions, and a user in them."""
+    return trained(seconds=16.0).objects, busy["user"]
 
 
 def has(model: LiveModel, subject: str, key: int) -> bool:
@@ -227,6 +236,26 @@ def test_a_store_with_an_unfinished_erasure_is_restored_without_the_key(busy, pl
     assert versions_with(objects, key) == []
     last = trained(objects, begin=20.0, seconds=3.0)
     assert last.trainer.model.events > again.trainer.model.events
+
+
+@pytest.mark.parametrize("call", range(1, 60, 6))
+def test_a_version_redacted_while_it_is_restored_is_restored_all_the_same(grown, call) -> None:
+    """Its manifest was read before, and its files are gone: nothing needs to be learned again."""
+    grown_objects, key = grown
+    objects = grown_objects.copied()
+    connection = Connection(objects)
+    connection.expect(Mishap(call, "others act", "", lambda: erase(objects, "user", key) and None))
+    restorer = Restorer(
+        store_of(connection),
+        Inline(),
+        Design.of(SETTINGS),
+        0.0,
+        torch.device("cpu"),
+        SETTINGS.tables,
+    )
+    model, standing = restore_newest(restorer, (), epoch=99)
+    assert model is not None
+    assert standing.parent_ref == manifests(grown_objects)[max(manifests(grown_objects))].ref()
 
 
 def test_a_lifted_key_is_learned_again_from_new_events_alone(busy) -> None:

@@ -169,7 +169,7 @@ def without_tombstones(told: Merged) -> Merged:
 @pytest.mark.parametrize(
     ("lie", "said"),
     [
-        pytest.param(without_tombstones, "to the writer", id="rows too many: the state digest tells"),
+        pytest.param(without_tombstones, "to the writer", id="rows too many"),
         pytest.param(user_changed(rows=1), "other tables", id="another number of rows"),
         pytest.param(user_changed(seed=9), "other tables", id="another seed"),
         pytest.param(user_changed(digest_after="0" * 32), "other tables", id="another state"),

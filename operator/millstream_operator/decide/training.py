@@ -113,10 +113,15 @@ def _published(
         published_at=None if progress.published_at is None else at(progress.published_at),
         # A version that has learned nothing new is as fresh as the one before.
         watermark=known.watermark if watermark is None else at(watermark.last),
-        validation=ValidationStatus(
-            auc=_rounded(progress.auc), log_loss=_rounded(progress.log_loss)
-        ),
+        validation=_validation(progress),
     )
+
+
+def _validation(progress: Progress) -> ValidationStatus | None:
+    """None where nothing is measured: of an object that loses all its fields apply makes null."""
+    if progress.auc is None and progress.log_loss is None:
+        return None
+    return ValidationStatus(auc=_rounded(progress.auc), log_loss=_rounded(progress.log_loss))
 
 
 def _rounded(value: float | None) -> float | None:

@@ -101,6 +101,11 @@ def test_it_runs_one_worker_in_a_restricted_namespace_and_tells_how_it_goes(trai
     training.eventually(lambda: training.status.get("version") == 4, "the next one too")
     assert training.status["validation"]["auc"] == 0.72
 
+    # A worker that has just restarted has measured nothing yet.
+    trainer.progress = make_progress(published=make_ref(5), auc=None, log_loss=None)
+    training.eventually(lambda: training.status.get("version") == 5, "also one nobody has judged")
+    assert "validation" not in training.status
+
 
 def test_a_store_that_is_away_is_said_and_training_goes_on(training: Training):
     training.apply()

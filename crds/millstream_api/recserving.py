@@ -110,7 +110,7 @@ class LaneSpec(Part):
 
     max_score_shift: Annotated[float, Field(gt=0, le=100)] = 1
     """Furthest that mean scores may move from stable's, in standard deviations of stable's (or
-    tenths of their mean, where that is more)."""
+    quarters of their mean, where that is more)."""
 
     max_default_ratio: Annotated[float, Field(ge=0, le=1)] = 0.1
     """Share of looked-up keys without a row that the candidate may have above stable's."""

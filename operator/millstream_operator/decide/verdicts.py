@@ -26,8 +26,9 @@ SIGMAS: Final = 3.0
 # Of fewer requests the slowest hundredth is one stall of the machine, not a property of a version.
 REQUESTS_FOR_P99: Final = 1000
 # Where all users are new, all get much the same scores, and the smallest change is many of their
-# standard deviations. A tenth of the mean is a spread that changes no ranking worth the name.
-LEAST_SPREAD: Final = 0.1
+# standard deviations; and a model that is minutes old still finds out how often users click at
+# all. By a quarter of the mean, scores may move from one version to the next.
+LEAST_SPREAD: Final = 0.25
 LATENCY_NOISE_MS: Final = 20.0  # a slower p99 within this is the machine, not the model
 
 

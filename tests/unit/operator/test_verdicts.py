@@ -74,6 +74,12 @@ COUNTED: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str, str]] = {
         "Passed",
         "AnalysisPassed",
     ),
+    "a young model that learns how often users click": (
+        {"score_mean": 0.29},
+        {"score_mean": 0.25, "score_std": 0.02},
+        "Passed",
+        "AnalysisPassed",
+    ),
     "scores that are all alike, far away": (
         {"score_mean": 0.9},
         {"score_std": 0.0},

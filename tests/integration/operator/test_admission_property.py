@@ -105,7 +105,8 @@ def admitted(kube: Kube, document: dict[str, Any], spec: dict[str, Any]) -> dict
     try:
         found = kube.apply({**document, "spec": known}, dryRun="All")
     except Refused as refused:
-        if refused.status not in {400, 422}:
+        # Server-side apply has no better status for a set that names something twice.
+        if refused.status not in {400, 422} and "duplicate entries" not in str(refused):
             raise
         return None
     stored: dict[str, Any] = found["spec"]

@@ -1,7 +1,8 @@
-"""`python -m bench [data | served | tiers | ways]`: what the tables cost, against peers and bars.
+"""`python -m bench [data | served | serving | tiers | ways]`: costs, against peers and bars.
 
     data     a step of training, checkpoints, a server's versions; at 1e6 and at 1e7 rows
     served   rows in fewer bytes
+    serving  requests, beside other servers
     tiers    rows beyond a memory budget
     ways     catching up with a model
 
@@ -21,6 +22,7 @@ from rich.console import Console
 from bench.checkpoints import checkpoint_rows
 from bench.lookups import lookup_rows
 from bench.served import served_forms
+from bench.serving.suite import serving_rows
 from bench.tables import table_rows
 from bench.tiers import tier_rows
 from bench.versions import version_rows
@@ -47,6 +49,7 @@ def data_rows() -> list[Row]:
 SUITES: Final[dict[str, Callable[[], list[Row]]]] = {
     "data": data_rows,
     "served": served_forms,
+    "serving": serving_rows,
     "tiers": tier_rows,
     "ways": way_rows,
 }

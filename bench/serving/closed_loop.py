@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
     from bench.serving.workload import Request
 
-MILLIS: Final = 1e-3  # wrk tells microseconds
 SCRIPT: Final = """
 local bodies = {}
 for line in io.lines("%s") do bodies[#bodies + 1] = line end
@@ -23,12 +22,11 @@ request = function()
   next_body = next_body %% #bodies + 1
   return wrk.format("POST", "/v1/rank", headers, bodies[next_body])
 end
-done = function(summary, latency)
+done = function(summary)
   local e = summary.errors
   io.stderr:write(string.format(
-    '{"requests":%%d,"micros":%%d,"failed":%%d,"p50":%%d,"p99":%%d}',
-    summary.requests, summary.duration, e.connect + e.read + e.write + e.timeout + e.status,
-    latency:percentile(50), latency:percentile(99)))
+    '{"requests":%%d,"micros":%%d,"failed":%%d}',
+    summary.requests, summary.duration, e.connect + e.read + e.write + e.timeout + e.status))
 end
 """
 
@@ -39,8 +37,6 @@ class Measured:
 
     per_second: float  # answers
     failed: int
-    p50: float  # milliseconds, of a closed loop
-    p99: float
 
 
 def write_script(folder: Path, requests: list[Request]) -> Path:
@@ -73,6 +69,4 @@ def ask(url: str, script: Path, *, connections: int, seconds: int) -> Measured:
     return Measured(
         per_second=(told["requests"] - told["failed"]) / (told["micros"] * 1e-6),
         failed=told["failed"],
-        p50=told["p50"] * MILLIS,
-        p99=told["p99"] * MILLIS,
     )

@@ -7,22 +7,22 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from bench.serving.publishing import publish
 from millstream_api.release import Release
 from millstream_api.settings import ServerSettings
 from millstream_core.store import ModelStore
-from tests.builders.s3_server import s3_server
+from tests.builders.s3_server import free_port, s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bench.serving.workload import Sizes
 
 READY_SECONDS: Final = 180.0
+SHOWN: Final = 1000  # characters of what a server that failed has said
 END_SECONDS: Final = 20.0
 PEERS: Final = Path(__file__).parent / "peers"
 TICKS: Final = os.sysconf("SC_CLK_TCK")
@@ -73,7 +74,7 @@ def millstream(folder: Path, sizes: Sizes, *, threads: int) -> Iterator[Server]:
                 model="bench", store=s3.settings, release=f"file:{release}", threads=threads
             ).canonical()
         )
-        port = _free_port()
+        port = free_port()
         options = [f"--settings={settings}", "--host=127.0.0.1", f"--port={port}", "--linger=0"]
         credentials = {"AWS_ACCESS_KEY_ID": s3.access_key, "AWS_SECRET_ACCESS_KEY": s3.secret_key}
         path = {"PYTHONPATH": os.pathsep.join(sys.path)}
@@ -95,7 +96,7 @@ def peer(
         workers: processes.
         is_factored: whether its model has the cut first attention layer, as ours.
     """
-    port = _free_port()
+    port = free_port()
     program, *options = PEER_COMMANDS[name](port, workers)
     variables = {"MODEL": str(model), "FACTORED": "1" if is_factored else "0"}
     called = f"{name}, factored" if is_factored else name
@@ -126,34 +127,38 @@ def _running(
     folder: Path,
 ) -> Iterator[Server]:
     began = time.monotonic()
-    log = Path(os.devnull)
-    with log.open("wb") as output:
+    url = f"http://127.0.0.1:{port}"
+    with tempfile.TemporaryFile() as said:
         process = subprocess.Popen(
             command,
             env=os.environ | variables,
             cwd=folder,
-            stdout=output,
+            stdout=said,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        _wait(f"{url}{ready}", process, name)
-        yield Server(name, url, process.pid, time.monotonic() - began)
-    finally:
-        os.killpg(process.pid, signal.SIGTERM)
         try:
-            process.wait(END_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
+            _wait(f"{url}{ready}", process, name, said)
+            yield Server(name, url, process.pid, time.monotonic() - began)
+        finally:
+            _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is None:
+            os.killpg(process.pid, number)
+        with suppress(subprocess.TimeoutExpired):
             process.wait(END_SECONDS)
 
 
-def _wait(url: str, process: subprocess.Popen[bytes], name: str) -> None:
+def _wait(url: str, process: subprocess.Popen[bytes], name: str, said: IO[bytes]) -> None:
     deadline = time.monotonic() + READY_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise RuntimeError(f"{name} ended with {process.returncode} before it was ready")
+            said.seek(0)
+            last = said.read().decode(errors="replace")[-SHOWN:]
+            raise RuntimeError(f"{name} ended before it was ready:\n{last}")
         try:
             with urllib.request.urlopen(url, timeout=5) as answer:  # noqa: S310 - loopback
                 if answer.status == 200:
@@ -162,12 +167,6 @@ def _wait(url: str, process: subprocess.Popen[bytes], name: str) -> None:
             pass
         time.sleep(0.02)
     raise RuntimeError(f"{name} was not ready within {READY_SECONDS:.0f} s")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _parent(pid: int) -> int:

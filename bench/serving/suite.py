@@ -75,6 +75,7 @@ def serving_rows() -> list[Row]:
                 ratio=memory[eager.name] / memory[ours.name],
             ),
             at_most("memory with both cores in use against one", shared, 1.2, "×"),
+            at_most("failed requests, of all servers", load.failed, 0, ""),
         ]
 
 
@@ -124,7 +125,6 @@ def _most(load: _Load, ours: Server, other: Server, bar: float) -> list[Row]:
             against=other.name,
             ratio=spent[other.name] / spent[ours.name],
         ),
-        at_most("failed requests", load.failed, 0, ""),
     ]
 
 

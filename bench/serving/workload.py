@@ -1,8 +1,8 @@
 """The model that all servers hold and the requests that all of them get.
 
 A DIN of the size that `Sizes` says, with random weights: what is measured is arithmetic and what
-lies around it, not how good a ranking is. Tables are files that peers map and that a version is
-published from, so both sides read the same numbers.
+lies around it, not how good a ranking is. Peers load the tables from files, a version is
+published from the same draws, so both sides hold the same numbers.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def s3_server(directory: Path, port: int = 0, bucket: str = "models") -> Iterato
     """Serve `directory`; a second server over the same directory and port continues the first."""
     data = directory / "s3"
     data.mkdir(parents=True, exist_ok=True)
-    port = port or _free_port()
+    port = port or free_port()
     endpoint = f"http://127.0.0.1:{port}"
     binary = str(Binaries(cache_root(), Progress()).versitygw())
     command = [binary, "--port", f"127.0.0.1:{port}"]
@@ -85,7 +85,7 @@ def _create_bucket(endpoint: str, bucket: str) -> None:
             return
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

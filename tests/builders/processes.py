@@ -37,10 +37,12 @@ def run_script(script: str, *arguments: str, through: tuple[str, ...] = ()) -> s
 
 
 def anonymous_memory() -> int:
-    """Bytes that this process holds in memory.
+    """Bytes that this process holds, in memory or swapped out.
 
     Not its resident set: that also counts pages of libraries, which the kernel takes back when the
-    machine is short of memory.
+    machine is short of memory, and loses what is swapped out. The sums in /proc/self/status lag
+    behind by some pages per processor; the rollup walks the page tables (proc(5)).
     """
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("RssAnon:")[1].split()[0]) * 1024
+    rollup = Path("/proc/self/smaps_rollup").read_text()
+    kilobytes = (rollup.split(f"\n{name}:")[1].split()[0] for name in ("Anonymous", "Swap"))
+    return sum(map(int, kilobytes)) * 1024

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,10 +33,12 @@ def make_life(
     *,
     max_rows: int = 1 << 16,
     overflow: Overflow | None = None,
+    width: int = 4,
 ) -> Lifecycle:
     """A table with rules as a custom resource writes them, for example {"ttl": {"seconds": 5}}."""
+    columns = COLUMNS | {"rows": replace(COLUMNS["rows"], width=width)}
     return Lifecycle(
-        TrainingTable(COLUMNS, seed=7, max_rows=max_rows, overflow=overflow),
+        TrainingTable(columns, seed=7, max_rows=max_rows, overflow=overflow),
         AdmissionSpec.model_validate(admission or {}),
         EvictionSpec.model_validate(eviction or {}),
     )

@@ -41,7 +41,7 @@ def peak_printed():
     before, peak, is_over = anonymous_memory(), 0, threading.Event()
     def watch():
         nonlocal peak
-        while not is_over.wait(0.002):
+        while not is_over.wait(0.02):
             peak = max(peak, anonymous_memory())
     thread = threading.Thread(target=watch)
     thread.start()

@@ -24,7 +24,7 @@ def fill(life, capacity, commits):
 
 COMMITS = {commits}
 fill(make_life(eviction={{"lfu": {{"capacity": 1000}}}}), 1000, COMMITS)  # compile, warm up
-life = make_life(eviction={{"lfu": {{"capacity": 60_000}}}}, max_rows=1 << 20)
+life = make_life(eviction={{"lfu": {{"capacity": 60_000}}}}, max_rows=1 << 20, width=128)
 before = anonymous_memory()
 fill(life, 60_000, COMMITS)
 print(anonymous_memory() - before, life.table.bytes)

@@ -18,7 +18,7 @@ from bench.measuring import in_turns
 from demo.report import Row, at_most
 from millstream_api.manifest import Column
 from millstream_core.tables.versioned import VersionedTable
-from millstream_serving.loading.loader import give_way
+from millstream_serving.loading.pace import Pace, give_way
 from tests.builders.processes import anonymous_memory
 
 if TYPE_CHECKING:
@@ -56,16 +56,19 @@ class _Server:
         self.keys = np.arange(rows, dtype=np.int64) * 7919
         column = Column(dtype="float32", width=DIM, group="serve")
         self.table = VersionedTable({"rows": column}, 4 * rows)
-        values = self._draw.standard_normal((rows, DIM), np.float32)
-        self.version = self.table.load(None, self.keys, {"rows": values}, NO_KEYS, whole=True)
+        given = {"rows": self.values(rows)}
+        self.version = self.table.load(None, self.keys, given, NO_KEYS, whole=True)
 
     def delta(self, count: int, *, new: NDArray[np.int64] = NO_KEYS) -> NDArray[np.int64]:
         touched = self._draw.choice(self.keys, count - len(new), replace=False)
         return np.sort(np.concatenate([touched, new]))
 
+    def values(self, count: int) -> NDArray[np.float32]:
+        return self._draw.standard_normal((count, DIM), np.float32)
+
     def apply(self, keys: NDArray[np.int64], gone: NDArray[np.int64] = NO_KEYS) -> TableVersion:
-        values = self._draw.standard_normal((len(keys), DIM), np.float32)
-        self.version = self.table.load(self.version, keys, {"rows": values}, gone, whole=False)
+        rows = {"rows": self.values(len(keys))}
+        self.version = self.table.load(self.version, keys, rows, gone, whole=False)
         self.table.collect()
         return self.version
 
@@ -73,7 +76,7 @@ class _Server:
 def _beside_readers() -> list[Row]:
     """100,000 rows applied while as many threads as there are cores read without a pause."""
     server, runs = _Server(ROWS), 5
-    deltas = [server.delta(100_000) for _ in range(runs)]
+    deltas = [(server.delta(100_000), {"rows": server.values(100_000)}) for _ in range(runs)]
     stop = threading.Event()
     began_at = [0.0]
     reads: list[list[tuple[float, float]]] = [[] for _ in range(READERS)]
@@ -87,9 +90,11 @@ def _beside_readers() -> list[Row]:
                 server.version.gather("rows", keys)
                 mine.append((began, time.perf_counter() - began))
 
-    def apply(delta: NDArray[np.int64]) -> None:
+    def apply(keys: NDArray[np.int64], rows: dict[str, NDArray[np.float32]]) -> None:
         give_way()
-        server.apply(delta)
+        table, version, rest = server.table, server.version, Pace().rest
+        server.version = table.load(version, keys, rows, NO_KEYS, whole=False, rest=rest)
+        table.collect()
 
     readers = [threading.Thread(target=read, args=(mine, seed)) for seed, mine in enumerate(reads)]
     for reader in readers:
@@ -99,7 +104,7 @@ def _beside_readers() -> list[Row]:
         began_at[0] = time.perf_counter()
         time.sleep(1.0)  # as long as a delta may take: the other half of the comparison
         applied_at = time.perf_counter()
-        loading = threading.Thread(target=apply, args=(delta,))
+        loading = threading.Thread(target=apply, args=delta)
         loading.start()
         loading.join()
         ended_at = time.perf_counter()

@@ -5,14 +5,12 @@
        └────── pause, longer each time ◄───────┘ the store does not answer
 
 It waits in one place only, and a changed wish wakes it there. Versions that are held go on
-answering whatever happens here: where processors are short, the kernel gives them to the threads
-that answer, and this one has what they leave.
+answering whatever happens here (see `pace`).
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +21,7 @@ from millstream_api.reports import StoreHealth, VersionState
 from millstream_core.erasure.entries import read_ledger
 from millstream_core.store import AccessDenied, IntegrityError, StoreError
 from millstream_serving.loading.checks import Finding, Refused, Unsettled
+from millstream_serving.loading.pace import give_way
 from millstream_serving.loading.shelf import Shelf
 
 if TYPE_CHECKING:
@@ -38,7 +37,6 @@ FETCHES_AT_ONCE: Final = 8
 REFUSALS_KEPT: Final = 256
 LONGEST_MESSAGE: Final = 1000  # of a refusal: it may quote what a hostile manifest says
 PAUSES_SECONDS: Final = (0.25, 10.0)  # the first, and the longest, between two tries
-NICENESS: Final = 3  # half the weight of a thread that answers (sched(7))
 LOOK_AT_STORE_SECONDS: Final = 15.0  # how late an erasure or trouble is learned of when idle
 
 
@@ -232,16 +230,6 @@ class Loader:
                 troubles=dict(self._troubles),
             )
         )
-
-
-def give_way() -> None:
-    """Have this thread, and those that it starts from now on, come after threads that answer.
-
-    On Linux niceness is a thread's own and handed down to its children (sched(7)).
-    """
-    thread = threading.get_native_id()
-    usual = os.getpriority(os.PRIO_PROCESS, thread)
-    os.setpriority(os.PRIO_PROCESS, thread, usual + NICENESS)  # the kernel ends it at 19
 
 
 def _fault(fault: Exception) -> Finding:

@@ -27,6 +27,7 @@ from millstream_serving.engine.versions import ModelVersion
 from millstream_serving.loading.checks import Refused, Unsettled, refuse_state, serve_columns
 from millstream_serving.loading.fetching import fetch
 from millstream_serving.loading.forgetting import Forgetting
+from millstream_serving.loading.pace import Pace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -204,9 +205,10 @@ class Shelf:
         except MisshapenWeights as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
         storage = self._storage(manifest)
+        rest = Pace().rest if self.held else _not_at_all
         sharing = self._kin(ref.lineage) if is_whole else self._below(below, manifest)
         tables = {
-            name: _loaded(manifest, name, storage[name], rows, sharing, is_whole=is_whole)
+            name: _loaded(manifest, name, storage[name], rows, sharing, rest, is_whole=is_whole)
             for name, rows in files.tables.items()
         }
         features = files.features
@@ -267,6 +269,7 @@ def _loaded(
     storage: VersionedTable,
     rows: TableRows,
     below: Tables | None,
+    rest: Callable[[], None],
     *,
     is_whole: bool,
 ) -> TableVersion:
@@ -276,6 +279,11 @@ def _loaded(
         rows.columns,
         rows.gone if not is_whole else np.empty(0, np.int64),
         whole=is_whole,
+        rest=rest,
     )
     refuse_state(manifest, name, applied)
     return applied
+
+
+def _not_at_all() -> None:
+    """Nobody is served yet: the first version is worked on without a rest."""

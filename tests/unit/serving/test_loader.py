@@ -9,7 +9,8 @@ import time
 import pytest
 
 from millstream_core.store import AccessDenied, StoreUnavailable
-from millstream_serving.loading.loader import NICENESS, NOTHING_LOADED, Loader
+from millstream_serving.loading.loader import NOTHING_LOADED, Loader
+from millstream_serving.loading.pace import NICENESS
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, random_rows, until
 

@@ -13,6 +13,7 @@ from millstream_core.store import StoreUnavailable
 from millstream_core.tables.encoding import encode
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.loading.checks import Refused
+from millstream_serving.loading.pace import Pace
 from millstream_serving.loading.shelf import Shelf
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import (
@@ -104,6 +105,19 @@ def test_from_a_held_version_only_the_delta_is_fetched(publisher, shelf):
         key: stored for key, stored in publisher.objects.objects.items() if "data/0-1" not in key
     }
     assert load(shelf, delta).ref == delta
+
+
+def test_the_work_on_a_version_is_spread_out_once_another_one_answers(
+    publisher, shelf, monkeypatch
+):
+    """R23: what a starting server loads first keeps nobody from an answer."""
+    rests = []
+    monkeypatch.setattr(Pace, "rest", lambda _: rests.append(None))
+    load(shelf, publisher.latest.ref())
+    assert not rests
+    publisher.publish(new_rows(publisher, 1))
+    load(shelf, publisher.latest.ref())
+    assert rests
 
 
 def test_versions_share_the_rows_that_a_delta_does_not_touch(publisher, shelf):

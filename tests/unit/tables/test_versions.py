@@ -27,7 +27,7 @@ class Churn:
 
     def __init__(self, rows):
         column = Column(dtype="float32", width=WIDTH, group="serve")
-        self.table = VersionedTable({"rows": column}, 1 << 16)
+        self.table = VersionedTable({"rows": column}, 1 << 17)
         self.oldest, self.newest = 0, rows
         keys = np.arange(rows)
         self.version = self.table.load(None, keys, {"rows": values(keys)}, NO_KEYS, whole=True)
@@ -89,10 +89,14 @@ def test_a_table_whose_keys_stay_keeps_its_index() -> None:
 
 
 def test_a_delta_of_more_rows_than_are_worked_on_at_a_time() -> None:
-    churn = Churn(3 * PIECE)
+    """R23: after each of its pieces, the thread that applies it may rest."""
+    churn, rests = Churn(3 * PIECE), []
     keys, gone = np.arange(2 * PIECE + 7), np.arange(2 * PIECE + 7, 3 * PIECE)
     columns = {"rows": values(keys) + 1}
-    version = churn.table.load(churn.version, keys, columns, gone, whole=False)
+    version = churn.table.load(
+        churn.version, keys, columns, gone, whole=False, rest=lambda: rests.append(None)
+    )
+    assert len(rests) == 3
     assert version.rows == len(keys)
     assert version.digest == combined(EMPTY_STATE, row_hashes(keys, columns), NO_HASHES)
     asked = np.concatenate([keys, gone])

@@ -22,7 +22,7 @@ from torch.distributed.checkpoint.state_dict_saver import async_save
 
 from bench.measuring import fraction_of, in_turns, seconds
 from demo.report import Row
-from millstream_core.checkpoint import Folder, live_rows, read_ahead, read_table, write_table
+from millstream_core.checkpoint import Folder, live_rows, part_reads, read_ahead, write_table
 from millstream_core.store import ModelStore
 from millstream_core.tables.snapshots import ColumnSpec, seal
 from millstream_core.tables.training import TrainingTable
@@ -135,7 +135,11 @@ class _Bench:
     def _restored(self, of: str, chain: list[Table]) -> list[Row]:
         """Ours, and beside it what no reader of these bytes from this store can go below."""
         file = self._save(durably=False)
-        reads = [partial(read_table, self._store, self._pool, LINEAGE, each) for each in chain]
+        reads = [
+            part.read
+            for each in chain
+            for part in part_reads(self._store, self._pool, LINEAGE, each)
+        ]
         objects = [
             obj
             for table in chain

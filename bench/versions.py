@@ -7,6 +7,7 @@ system is counted for ever after.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import threading
 import time
 from statistics import median
@@ -19,7 +20,7 @@ from demo.report import Row, at_most
 from millstream_api.manifest import Column
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.loading.pace import Pace, give_way
-from tests.builders.processes import anonymous_memory
+from tests.builders.processes import PROMPT_RETURN, anonymous_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,6 +45,7 @@ def version_rows() -> list[Row]:
 
 
 def _apart(measure: Callable[[], list[Row]]) -> list[Row]:
+    os.environ.update(PROMPT_RETURN)  # the new process inherits it
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(measure)
 

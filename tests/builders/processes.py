@@ -9,7 +9,7 @@ from pathlib import Path
 
 # Allocators keep what one thread frees for others; one arena and prompt return make resident
 # memory mean what the program holds.
-_ENVIRONMENT = {
+PROMPT_RETURN = {
     "MALLOC_ARENA_MAX": "1",
     "MALLOC_TRIM_THRESHOLD_": "0",
     "MALLOC_MMAP_THRESHOLD_": "65536",
@@ -26,7 +26,7 @@ def run_script(script: str, *arguments: str, through: tuple[str, ...] = ()) -> s
     """
     done = subprocess.run(  # noqa: S603 - our own script
         [*through, sys.executable, "-c", script, *arguments],
-        env=os.environ | _ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        env=os.environ | PROMPT_RETURN | {"PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         check=False,
         text=True,

@@ -58,16 +58,20 @@ class KeyIndex:
         find_cells(self._cells, keys, found)
         return found
 
+    def would_grow(self, more: int) -> bool:
+        """Whether so many more keys need another array of cells."""
+        return self._count + more > MAX_LOAD * len(self._cells)
+
     def insert(self, keys: Keys) -> Ordinals:
         """Ordinals of these keys, int32[n]; unknown keys get the next ones.
 
         Raises:
             MemoryError: more keys than the index was made for.
         """
-        if self._count + len(keys) > MAX_LOAD * len(self._cells):
+        if self.would_grow(len(keys)):
             # Ask what is really new before growing: a batch mostly repeats known keys.
             new = int(np.count_nonzero(self.lookup(keys) < 0))
-            if self._count + new > MAX_LOAD * len(self._cells):
+            if self.would_grow(new):
                 self._grow(self._count + new)
         if self._count + len(keys) > len(self._keys.values) - 1:
             self._refuse_beyond_bound(keys)

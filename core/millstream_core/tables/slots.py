@@ -258,12 +258,14 @@ def _distinct(
         if held == EMPTY:
             strange[strangers] = i
             strangers += 1
-        elif held >= 0:
-            index[i], known[count], slots[count], met[count] = count, keys[i], held, cell
-            cells[cell, 1] = EMPTY - 1 - count
-            count += 1
-        else:
-            index[i] = EMPTY - 1 - held
+            continue
+        # No branch on what nobody can foresee, whether a key was met before: what is written for
+        # one that was, the next new one overwrites.
+        is_new = held >= 0
+        place = count if is_new else EMPTY - 1 - held
+        index[i], known[count], slots[count], met[count] = place, keys[i], held, cell
+        cells[cell, 1] = EMPTY - 1 - place
+        count += is_new
     for i in range(count):
         cells[met[i], 1] = slots[i]
     return count, strangers

@@ -7,9 +7,9 @@ pieces versions share too (see `maps`). A version costs its changed rows and its
 applying it disturbs no reader, and going back to an older one is picking up another reference.
 
 Keys come and go, but an index that readers use without a lock can only grow. So it serves one
-epoch: once most of its keys have no row, the next version begins another one with the keys that
-it has. Versions of both epochs stand side by side, each with the index that it was made with, and
-an index goes with the last version that uses it.
+epoch: once most of its keys have no row, or some of them when it would have to grow, the next
+version begins another one with the keys that it has. Versions of both epochs stand side by side,
+each with the index that it was made with, and an index goes with the last version that uses it.
 
 A row lives as long as some version that uses it is referenced from anywhere; that is what pins a
 version to a request. `collect` finds the rows that nobody can reach any more.
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from millstream_core.tables.digest import Hashes
 
 MOST_KEYS_A_ROW: Final = 2  # of an index, before the next epoch begins; building it costs as much
+GROWING_KEYS_A_ROW: Final = 1.125  # the same where the index would have to grow
 PIECE: Final = 1 << 14  # rows worked on at a time: a few milliseconds
 
 
@@ -172,7 +173,10 @@ class VersionedTable:
         """
         nothing = np.empty(0, np.int32)
         rows = count if whole or parent is None else parent.rows
-        if parent is not None and len(parent.index) <= MOST_KEYS_A_ROW * rows:
+        most: float = MOST_KEYS_A_ROW
+        if parent is not None and parent.index.would_grow(count):
+            most = GROWING_KEYS_A_ROW
+        if parent is not None and len(parent.index) <= most * rows:
             return parent.index, nothing if whole else parent.chunk_ids
         index = KeyIndex(self._max_rows)
         if whole or parent is None:

@@ -80,6 +80,15 @@ def test_an_index_goes_with_the_last_version_that_uses_it() -> None:
     assert first() is None
 
 
+def test_an_index_ends_where_it_would_grow_for_keys_that_have_gone() -> None:
+    churn = Churn(10_000)
+    cells = {churn.version.index.bytes - KEY_BYTES * len(churn.version.index)}
+    for _ in range(400):  # 12,000 new keys
+        index = churn.delta().index
+        cells.add(index.bytes - KEY_BYTES * len(index))
+    assert cells == {2 * CELL_BYTES * (1 << 14)}
+
+
 def test_a_table_whose_keys_stay_keeps_its_index() -> None:
     churn = Churn(1000)
     first, keys = churn.version.index, np.arange(0, 1000, 7)

@@ -118,12 +118,14 @@ class Containerd:
             sizes = (
                 (blobs / digest.replace(":", "/")).stat().st_size for digest in transfer.digests
             )
-            travelled = sum(sizes)
-        self.remove_images(stale_references(self.images()))
-        return travelled
+            return sum(sizes)
 
-    def remove_images(self, names: Sequence[str]) -> None:
-        """Forgets images; their layers go unless another image or a container needs them."""
+    def forget_replaced(self) -> None:
+        """Has the layers of replaced images go, unless another image or a container needs them.
+
+        Not while an image is on its way: it leaves out what the one that it replaces has brought.
+        """
+        names = stale_references(self.images())
         if names:
             self._ctr("images", "remove", *names)
 

@@ -162,7 +162,9 @@ class Full:
                 with self._progress.step(f"building {build.tag}"):
                     self._images.build(build)
                 loads.append(beside.submit(self._hand_over, build.tag))
-            return [load.result() for load in loads]
+            travelled = [load.result() for load in loads]
+        self.containerd().forget_replaced()
+        return travelled
 
     def _hand_over(self, tag: str) -> int:
         with self._progress.step(f"loading {tag}"):
@@ -226,6 +228,7 @@ class Full:
             with self._progress.step("loading the add-ons' images", 15):
                 for tag in missing:
                     self.containerd().load(self._images, tag)
+                self.containerd().forget_replaced()
         upstream = network.nameservers(network.find_resolv_conf().read_text())
         volume = {"hostPath": {"path": str(self._state.s3), "type": "Directory"}}
         manifests = [

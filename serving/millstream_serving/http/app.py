@@ -1,56 +1,49 @@
 """The HTTP face of a replica, as an RSGI application.
 
-    POST /v1/rank   GET /recommend/{user_id}   GET /release  /healthz  /readyz  /metrics
+    POST /v1/rank   GET /recommend/{user_id}
+    GET /release   /healthz   /readyz   /metrics
 
 Whatever goes wrong, the answer is JSON with a reason for programs and a sentence for people.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from millstream_api.names import HEADER_BATCH, HEADER_VERSION, HEADER_WATERMARK
+from millstream_serving.http.bodies import receive
+from millstream_serving.http.formats import JSON, format_of_answer, format_of_body
 from millstream_serving.http.metrics import CONTENT_TYPE, Metrics
-from millstream_serving.http.requests import (
-    LARGEST_BODY,
-    BadRequest,
-    read_rank,
-    read_recommend,
+from millstream_serving.http.refusals import BadRequest
+from millstream_serving.http.replies import (
+    NOBODY,
+    NONE,
+    Reply,
+    ranked,
+    refusal,
+    who,
+    wrong_method,
 )
+from millstream_serving.http.requests import read_rank, read_recommend
 from millstream_serving.ranking.answers import IdOutOfRange
 from millstream_serving.ranking.pool import Busy
 from millstream_serving.replica import NonFiniteScores, NoVersion, Ranking, Replica
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from granian.rsgi import HTTPProtocol, Scope
 
     from millstream_serving.ranking.answers import Query
 
+    Question = tuple[Query, Callable[[Ranking], Reply]]  # and how to write its answer
+
 log = logging.getLogger(__name__)
 
-BODY_SECONDS: Final = 10.0  # a caller that takes longer to send its body is let go
-# A connection that is closed while the caller still sends may be reset and our answer lost with it
-# (RFC 9112, 9.6), so a body that is somewhat too large is received to its end, and not kept.
-LARGEST_RECEIVED: Final = 16 * LARGEST_BODY
 RECOMMEND: Final = "/recommend/"
-NONE: Final = "none"  # in headers, where there is no version or batch
-
-
-@dataclass(frozen=True)
-class Reply:
-    """An answer before it is sent."""
-
-    status: int
-    body: bytes
-    headers: tuple[tuple[str, str], ...] = ()
-    content_type: str = "application/json"
 
 
 class App:
@@ -77,18 +70,18 @@ class App:
             return await self._reply(scope, protocol)
         except Exception:
             log.exception("%s %s failed in an unforeseen way", scope.method, scope.path)
-            return _error(500, "Internal", "this is a fault of the server", who=_NOBODY)
+            return refusal(500, "Internal", "this is a fault of the server", headers=NOBODY)
 
     async def _reply(self, scope: Scope, protocol: HTTPProtocol) -> Reply:
         path, method = scope.path, scope.method
         if path == "/v1/rank":
             if method != "POST":
-                return _wrong_method("POST")
-            return await self._ranked(lambda: _read_rank(scope, protocol))
+                return wrong_method("POST")
+            return await self._ranked(_read_rank(scope, protocol))
         if method != "GET":
-            return _wrong_method("GET")
+            return wrong_method("GET")
         if path.startswith(RECOMMEND):
-            return await self._ranked(lambda: _read_recommend(scope))
+            return await self._ranked(_read_recommend(scope))
         match path:
             case "/release":
                 return Reply(200, self._replica.report().canonical())
@@ -100,108 +93,49 @@ class App:
                 return Reply(200 if reason is None else 503, body)
             case "/metrics":
                 return Reply(200, self._metrics.text(), content_type=CONTENT_TYPE)
-        return _error(
+        return refusal(
             404,
             "NoSuchPath",
             "there is POST /v1/rank and GET /recommend/{user_id}, /release, /healthz, /readyz, "
             "/metrics",
         )
 
-    async def _ranked(self, read: Callable[[], Any]) -> Reply:
+    async def _ranked(self, reading: Coroutine[Any, Any, Question]) -> Reply:
         start = self._stopwatch()
         try:
-            query: Query = await read()
+            query, write = await reading
             ranking = await self._replica.rank(query)
         except BadRequest as error:
-            reply = _error(error.status, error.reason, str(error), who=_NOBODY)
+            reply = refusal(error.status, error.reason, str(error), headers=NOBODY)
         except IdOutOfRange as error:
-            reply = _error(400, "IdOutOfRange", str(error), who=_NOBODY)
+            reply = refusal(400, "IdOutOfRange", str(error), headers=NOBODY)
         except NoVersion as error:
-            reply = _error(503, "NoVersion", f"{error}: try again later", retry=2, who=_NOBODY)
+            reply = refusal(503, "NoVersion", f"{error}: try again later", retry=2, headers=NOBODY)
         except Busy:
-            reply = _error(
+            reply = refusal(
                 503,
                 "Overloaded",
                 "as many queries wait as may wait: try again, or run more replicas",
                 retry=1,
-                who=_NOBODY,
+                headers=NOBODY,
             )
         except NonFiniteScores as error:
-            return _error(
-                500, "NonFiniteScores", str(error), who=_who(error.version.version, error.batch)
-            )
+            by = who(error.version.version, error.batch)
+            return refusal(500, "NonFiniteScores", str(error), headers=by)
         else:
-            return _answer(ranking)
+            return write(ranking)
         self._replica.tallies.count(NONE, "", reply.status, self._stopwatch() - start)
         return reply
 
 
-_NOBODY: Final = ((HEADER_VERSION, NONE), (HEADER_BATCH, NONE))
+async def _read_rank(scope: Scope, protocol: HTTPProtocol) -> Question:
+    body = await receive(scope, protocol)
+    form = format_of_body(scope.headers.get("content-type"))
+    answer = format_of_answer(scope.headers.get("accept"), form)
+    return read_rank(body, form), partial(ranked, form=answer)
 
 
-def _who(version: int, batch: int | None) -> tuple[tuple[str, str], ...]:
-    return ((HEADER_VERSION, str(version)), (HEADER_BATCH, NONE if batch is None else str(batch)))
-
-
-async def _read_rank(scope: Scope, protocol: HTTPProtocol) -> Query:
-    too_large = BadRequest(
-        "BodyTooLarge", f"the body may have {LARGEST_BODY} bytes: send fewer items", 413
-    )
-    announced = scope.headers.get("content-length")
-    if announced is not None and int(announced) > LARGEST_RECEIVED:
-        raise too_large
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            if announced is not None and int(announced) <= LARGEST_BODY:
-                return read_rank(await protocol())
-            body, received = bytearray(), 0
-            async for chunk in protocol:
-                received += len(chunk)
-                if received <= LARGEST_BODY:
-                    body += chunk
-                elif received > LARGEST_RECEIVED:
-                    raise too_large
-    except TimeoutError as error:
-        raise BadRequest(
-            "BodyTooSlow", f"the body did not arrive within {BODY_SECONDS:.0f} s", 408
-        ) from error
-    if received > LARGEST_BODY:
-        raise too_large
-    return read_rank(bytes(body))
-
-
-async def _read_recommend(scope: Scope) -> Query:
-    return read_recommend(scope.path.removeprefix(RECOMMEND), scope.query_string)
-
-
-def _answer(ranking: Ranking) -> Reply:
-    items = [
-        {"id": each, "score": score}
-        for each, score in zip(ranking.ids, ranking.scores, strict=True)
-    ]
-    body: dict[str, Any] = {"version": ranking.version, "batch": ranking.batch, "items": items}
-    if ranking.ignored:
-        # No error: who sends a value before a model reads it, or after a rollback to a model that
-        # does not, is right to. But who has mistyped a name must see it at the first try.
-        body["ignored"] = ranking.ignored
-    learned = NONE if ranking.watermark is None else f"{ranking.watermark:.3f}"
-    headers = (*_who(ranking.version, ranking.batch), (HEADER_WATERMARK, learned))
-    return Reply(200, orjson.dumps(body), headers)
-
-
-def _error(
-    status: int,
-    reason: str,
-    message: str,
-    *,
-    retry: int | None = None,
-    who: tuple[tuple[str, str], ...] = (),
-) -> Reply:
-    headers = who if retry is None else (*who, ("retry-after", str(retry)))
-    body = orjson.dumps({"error": {"reason": reason, "message": message}})
-    return Reply(status, body, headers)
-
-
-def _wrong_method(allowed: str) -> Reply:
-    reply = _error(405, "WrongMethod", f"use {allowed} here")
-    return Reply(reply.status, reply.body, (("allow", allowed),))
+async def _read_recommend(scope: Scope) -> Question:
+    answer = format_of_answer(scope.headers.get("accept"), JSON)
+    query = read_recommend(scope.path.removeprefix(RECOMMEND), scope.query_string)
+    return query, partial(ranked, form=answer)

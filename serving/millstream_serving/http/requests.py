@@ -9,53 +9,44 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-import orjson
-
 from millstream_core.features import BadContext, Context, read_context
+from millstream_serving.http.formats import JSON, Format
+from millstream_serving.http.refusals import BadRequest
 from millstream_serving.ranking.answers import Id, Query
 
-LARGEST_BODY: Final = 256 * 1024  # bytes
 MOST_ITEMS: Final = 1000
 LONGEST_HISTORY: Final = 500
 LARGEST_K: Final = 1000
 DEFAULT_K: Final = 10
 
-_RANK_FIELDS: Final = frozenset({"user_id", "items", "history", "context", "k"})
+_KINDS_OF_ID: Final = frozenset({int, str})
+RANK_FIELDS: Final = frozenset({"user_id", "items", "history", "context", "k"})
 
 
-class BadRequest(Exception):  # noqa: N818 - named for what is the case
-    """The caller has to change something."""
-
-    def __init__(self, reason: str, message: str, status: int = 400) -> None:
-        super().__init__(message)
-        self.reason = reason
-        self.status = status
-
-
-def read_rank(body: bytes) -> Query:
+def read_rank(body: bytes, form: Format = JSON) -> Query:
     """The query in the body of POST /v1/rank; raises BadRequest."""
-    document = _json(body, "the body")
+    document = form.read(body)
     if not isinstance(document, dict):
         raise BadRequest("WrongType", 'the body must be an object such as {"items": [1, 2]}')
-    unknown = sorted(document.keys() - _RANK_FIELDS)
+    unknown = sorted(document.keys() - RANK_FIELDS)
     if unknown:
         raise BadRequest(
             "UnknownField",
-            f"unknown field {unknown[0][:64]!r}: the fields are {', '.join(sorted(_RANK_FIELDS))}",
+            f"unknown field {unknown[0][:64]!r}: the fields are {', '.join(sorted(RANK_FIELDS))}",
         )
     if "items" not in document:
         raise BadRequest("MissingField", '"items" is missing: list the ids to rank')
-    items = _ids(document["items"], "items", MOST_ITEMS)
+    items = read_ids(document["items"], "items", MOST_ITEMS)
     if not items:
         raise BadRequest("NoItems", '"items" is empty: list the ids to rank')
     user_id = document.get("user_id")
     history = document.get("history")
     return Query(
-        user_id=None if user_id is None else _id(user_id, "user_id"),
+        user_id=None if user_id is None else read_id(user_id, "user_id"),
         items=items,
-        history=None if history is None else _ids(history, "history", LONGEST_HISTORY),
-        k=_k(document.get("k", len(items))),
-        context=_context(document.get("context")),
+        history=None if history is None else read_ids(history, "history", LONGEST_HISTORY),
+        k=read_k(document.get("k", len(items))),
+        context=read_values(document.get("context")),
     )
 
 
@@ -82,50 +73,68 @@ def read_recommend(user_id: str, query_string: str) -> Query:
     if not (text.isascii() and text.isdigit() and len(text) < 8):
         raise BadRequest("WrongType", f"k must be a whole number from 1 to {LARGEST_K}")
     return Query(
-        user_id=_id(user_id, "user_id"),
+        user_id=read_id(user_id, "user_id"),
         items=None,
-        k=_k(int(text)),
-        context=_context(_json(parameters.get("context", "null"), "context")),
+        k=read_k(int(text)),
+        context=read_values(JSON.read(parameters.get("context", "null"), "context")),
     )
 
 
-def _json(text: str | bytes, what: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError as error:
-        raise BadRequest("MalformedJson", f"{what} is not JSON: {error}") from error
-
-
-def _context(given: object) -> Context:
+def read_values(given: object) -> Context:
+    """The values of a context; raises BadRequest."""
     try:
         return read_context(given)
     except BadContext as error:
         raise BadRequest("BadContext", str(error)) from error
 
 
-def _id(value: Any, name: str) -> Id:
+def read_id(value: Any, name: str) -> Id:
+    """An id; raises BadRequest, which calls it by this name."""
     # True is an int to Python and none to anybody else.
     if isinstance(value, bool) or not isinstance(value, int | str):
-        raise BadRequest("WrongType", f'"{name}" must hold integers or strings, not {_kind(value)}')
+        number = without_fraction(value)
+        if number is None:
+            raise BadRequest(
+                "WrongType", f'"{name}" must hold integers or strings, not {_kind(value)}'
+            )
+        return number
     if value == "":
         raise BadRequest("WrongType", f'"{name}" must not hold an empty string')
     return value
 
 
-def _ids(value: Any, name: str, most: int) -> tuple[Id, ...]:
+def read_ids(value: Any, name: str, most: int) -> tuple[Id, ...]:
+    """Up to so many ids; raises BadRequest, which calls them by this name."""
     if not isinstance(value, list):
         raise BadRequest("WrongType", f'"{name}" must be a list of ids, not {_kind(value)}')
     if len(value) > most:
         raise BadRequest("TooMany", f'"{name}" has {len(value)} ids: send at most {most}')
-    return tuple(_id(each, name) for each in value)
+    # Nearly always all is well, which two passes in C tell of a hundred ids in 4 us instead of 27.
+    kinds = set(map(type, value))
+    if kinds <= _KINDS_OF_ID and (str not in kinds or "" not in value):
+        return tuple(value)
+    return tuple(read_id(each, name) for each in value)
 
 
-def _k(value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= LARGEST_K:
+def read_k(value: Any) -> int:
+    """How many to answer with; raises BadRequest."""
+    number = without_fraction(value) if isinstance(value, float) else value
+    if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= LARGEST_K:
         raise BadRequest("WrongType", f"k must be a whole number from 1 to {LARGEST_K}")
-    return value
+    return number
+
+
+def without_fraction(value: Any) -> int | None:
+    """The integer that was written as 7.0, which is the same to JSON; None for all else."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**64:
+        return int(value)
+    return None
 
 
 def _kind(value: Any) -> str:
-    kinds = {bool: "true or false", float: "a number with a fraction", dict: "an object"}
+    kinds = {
+        bool: "true or false",
+        float: "a number with a fraction or beyond 64 bits",
+        dict: "an object",
+    }
     return kinds.get(type(value), "null" if value is None else f"a {type(value).__name__}")

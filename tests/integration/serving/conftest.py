@@ -18,7 +18,7 @@ from millstream_serving.engine.warmup import warm_up
 from millstream_serving.main import serve
 from millstream_serving.releases.files import FileRelease
 from tests.builders.objects import MemoryObjects
-from tests.builders.serving import Publisher
+from tests.builders.serving import Publisher, random_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
@@ -128,3 +128,12 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
         running.leave.set()
         await running.client.aclose()
         await running.task
+
+
+@pytest.fixture
+async def running(start: Callable[..., Awaitable[Running]]) -> Running:
+    """A server with a base of 20 users and 30 items in force."""
+    made = await start()
+    base = made.publisher.publish(random_rows(made.publisher, 20, 30))
+    await made.in_force(stable=base)
+    return made

@@ -24,15 +24,6 @@ from tests.builders.serving import (
 )
 
 
-@pytest.fixture
-async def running(start):
-    """A server with a base of 20 users and 30 items in force."""
-    made = await start()
-    base = made.publisher.publish(random_rows(made.publisher, 20, 30))
-    await made.in_force(stable=base)
-    return made
-
-
 def user_in(batches, salt="s"):
     """Some user whose batch is one of these."""
     return next(user for user in range(1000) if batch_of(salt, str(user), 10) in batches)
@@ -123,7 +114,7 @@ async def test_a_body_in_chunks_is_read_whole(running):
 
 
 async def test_a_body_that_does_not_arrive_is_given_up(running, monkeypatch):
-    monkeypatch.setattr("millstream_serving.http.app.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("millstream_serving.http.bodies.BODY_SECONDS", 0.1)
     port = running.client.base_url.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")

@@ -30,6 +30,13 @@ def test_what_is_left_out_means_nobody_and_everything(document):
     assert read_rank(orjson.dumps(document)) == Query(user_id=None, items=(1, 2), history=None, k=2)
 
 
+def test_a_whole_number_is_one_however_it_is_written():
+    """JSON knows one 7, and some programs write it 7.0."""
+    read = read_rank(b'{"items":[7.0,-1e3],"user_id":4e0,"k":2.0}')
+    assert read == Query(user_id=4, items=(7, -1000), history=None, k=2)
+    assert [type(value) for value in (*read.items, read.user_id, read.k)] == [int] * 4
+
+
 def test_an_empty_history_is_a_history():
     assert read_rank(b'{"items":[1],"history":[]}').history == ()
 
@@ -49,6 +56,8 @@ def test_an_empty_history_is_a_history():
         pytest.param(b'{"items":"1,2"}', "WrongType", "must be a list", id="text for items"),
         pytest.param(b'{"items":{"a":1}}', "WrongType", "not an object", id="an object for items"),
         pytest.param(b'{"items":[1.5]}', "WrongType", "fraction", id="a fraction for an id"),
+        pytest.param(b'{"items":[1e300]}', "WrongType", "64 bits", id="a number without end"),
+        pytest.param(b'{"items":[1],"k":1.5}', "WrongType", "1 to 1000", id="k with a fraction"),
         pytest.param(b'{"items":[true]}', "WrongType", "true or false", id="true for an id"),
         pytest.param(b'{"items":[null]}', "WrongType", "not null", id="null for an id"),
         pytest.param(b'{"items":[[1]]}', "WrongType", "not a list", id="a list for an id"),

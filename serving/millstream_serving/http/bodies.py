@@ -1,0 +1,46 @@
+"""Receiving a body: within a size and a time, however it is sent."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from millstream_serving.http.refusals import BadRequest
+
+if TYPE_CHECKING:
+    from granian.rsgi import HTTPProtocol, Scope
+
+LARGEST_BODY: Final = 256 * 1024  # bytes
+BODY_SECONDS: Final = 10.0  # a caller that takes longer to send its body is let go
+# A connection that is closed while the caller still sends may be reset and our answer lost with it
+# (RFC 9112, 9.6), so a body that is somewhat too large is received to its end, and not kept.
+LARGEST_RECEIVED: Final = 16 * LARGEST_BODY
+
+
+async def receive(scope: Scope, protocol: HTTPProtocol) -> bytes:
+    """The body of a request; raises BadRequest."""
+    too_large = BadRequest(
+        "BodyTooLarge", f"the body may have {LARGEST_BODY} bytes: send fewer items", 413
+    )
+    announced = scope.headers.get("content-length")
+    if announced is not None and int(announced) > LARGEST_RECEIVED:
+        raise too_large
+    try:
+        async with asyncio.timeout(BODY_SECONDS):
+            if announced is not None and int(announced) <= LARGEST_BODY:
+                whole: bytes = await protocol()
+                return whole
+            body, received = bytearray(), 0
+            async for chunk in protocol:
+                received += len(chunk)
+                if received <= LARGEST_BODY:
+                    body += chunk
+                elif received > LARGEST_RECEIVED:
+                    raise too_large
+    except TimeoutError as error:
+        raise BadRequest(
+            "BodyTooSlow", f"the body did not arrive within {BODY_SECONDS:.0f} s", 408
+        ) from error
+    if received > LARGEST_BODY:
+        raise too_large
+    return bytes(body)

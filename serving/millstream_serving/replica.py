@@ -90,6 +90,7 @@ class Replica:
             clock: Unix seconds.
         """
         self.name = name
+        self.model = settings.model
         self.tallies = Tallies()
         self.routing = NOWHERE
         self.loaded: Loaded = NOTHING_LOADED

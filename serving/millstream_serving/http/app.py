@@ -1,6 +1,7 @@
 """The HTTP face of a replica, as an RSGI application.
 
     POST /v1/rank   GET /recommend/{user_id}
+    /v2 …                                      the Open Inference Protocol, see `inference`
     GET /release   /healthz   /readyz   /metrics
 
 Whatever goes wrong, the answer is JSON with a reason for programs and a sentence for people.
@@ -10,12 +11,15 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from millstream_serving.http import inference
 from millstream_serving.http.bodies import receive
 from millstream_serving.http.formats import JSON, format_of_answer, format_of_body
+from millstream_serving.http.inference import Inference
 from millstream_serving.http.metrics import CONTENT_TYPE, Metrics
 from millstream_serving.http.refusals import BadRequest
 from millstream_serving.http.replies import (
@@ -44,6 +48,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 RECOMMEND: Final = "/recommend/"
+INFERENCE: Final = "/v2"
 
 
 class App:
@@ -55,6 +60,7 @@ class App:
         self._replica = replica
         self._metrics = metrics
         self._stopwatch = stopwatch
+        self._inference = Inference(replica, _software())
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
@@ -70,7 +76,8 @@ class App:
             return await self._reply(scope, protocol)
         except Exception:
             log.exception("%s %s failed in an unforeseen way", scope.method, scope.path)
-            return refusal(500, "Internal", "this is a fault of the server", headers=NOBODY)
+            refuse = inference.refusal if scope.path.startswith(INFERENCE) else refusal
+            return refuse(500, "Internal", "this is a fault of the server", headers=NOBODY)
 
     async def _reply(self, scope: Scope, protocol: HTTPProtocol) -> Reply:
         path, method = scope.path, scope.method
@@ -78,6 +85,11 @@ class App:
             if method != "POST":
                 return wrong_method("POST")
             return await self._ranked(_read_rank(scope, protocol))
+        if path == INFERENCE or path.startswith("/v2/"):
+            reply = self._inference.reply(method, path)
+            if reply is None:
+                return await self._ranked(self._inference.read(scope, protocol), inference.refusal)
+            return reply
         if method != "GET":
             return wrong_method("GET")
         if path.startswith(RECOMMEND):
@@ -97,22 +109,24 @@ class App:
             404,
             "NoSuchPath",
             "there is POST /v1/rank and GET /recommend/{user_id}, /release, /healthz, /readyz, "
-            "/metrics",
+            "/metrics, /v2",
         )
 
-    async def _ranked(self, reading: Coroutine[Any, Any, Question]) -> Reply:
+    async def _ranked(
+        self, reading: Coroutine[Any, Any, Question], refuse: Callable[..., Reply] = refusal
+    ) -> Reply:
         start = self._stopwatch()
         try:
             query, write = await reading
             ranking = await self._replica.rank(query)
         except BadRequest as error:
-            reply = refusal(error.status, error.reason, str(error), headers=NOBODY)
+            reply = refuse(error.status, error.reason, str(error), headers=NOBODY)
         except IdOutOfRange as error:
-            reply = refusal(400, "IdOutOfRange", str(error), headers=NOBODY)
+            reply = refuse(400, "IdOutOfRange", str(error), headers=NOBODY)
         except NoVersion as error:
-            reply = refusal(503, "NoVersion", f"{error}: try again later", retry=2, headers=NOBODY)
+            reply = refuse(503, "NoVersion", f"{error}: try again later", retry=2, headers=NOBODY)
         except Busy:
-            reply = refusal(
+            reply = refuse(
                 503,
                 "Overloaded",
                 "as many queries wait as may wait: try again, or run more replicas",
@@ -121,7 +135,7 @@ class App:
             )
         except NonFiniteScores as error:
             by = who(error.version.version, error.batch)
-            return refusal(500, "NonFiniteScores", str(error), headers=by)
+            return refuse(500, "NonFiniteScores", str(error), headers=by)
         else:
             return write(ranking)
         self._replica.tallies.count(NONE, "", reply.status, self._stopwatch() - start)
@@ -139,3 +153,10 @@ async def _read_recommend(scope: Scope) -> Question:
     answer = format_of_answer(scope.headers.get("accept"), JSON)
     query = read_recommend(scope.path.removeprefix(RECOMMEND), scope.query_string)
     return query, partial(ranked, form=answer)
+
+
+def _software() -> str:
+    try:
+        return version("millstream")
+    except PackageNotFoundError:
+        return "source"

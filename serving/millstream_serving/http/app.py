@@ -2,7 +2,7 @@
 
     POST /v1/rank   GET /recommend/{user_id}
     /v2 …                                      the Open Inference Protocol, see `inference`
-    GET /release   /healthz   /readyz   /metrics
+    GET /release   /healthz   /readyz   /metrics   /openapi.json
 
 Whatever goes wrong, the answer is JSON with a reason for programs and a sentence for people.
 """
@@ -21,6 +21,7 @@ from millstream_serving.http.bodies import receive
 from millstream_serving.http.formats import JSON, format_of_answer, format_of_body
 from millstream_serving.http.inference import Inference
 from millstream_serving.http.metrics import CONTENT_TYPE, Metrics
+from millstream_serving.http.openapi import description
 from millstream_serving.http.refusals import BadRequest
 from millstream_serving.http.replies import (
     NOBODY,
@@ -60,7 +61,9 @@ class App:
         self._replica = replica
         self._metrics = metrics
         self._stopwatch = stopwatch
-        self._inference = Inference(replica, _software())
+        software = _software()
+        self._inference = Inference(replica, software)
+        self._description = orjson.dumps(description(replica.model, software))
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         """Answer one request."""
@@ -105,11 +108,13 @@ class App:
                 return Reply(200 if reason is None else 503, body)
             case "/metrics":
                 return Reply(200, self._metrics.text(), content_type=CONTENT_TYPE)
+            case "/openapi.json":
+                return Reply(200, self._description)
         return refusal(
             404,
             "NoSuchPath",
             "there is POST /v1/rank and GET /recommend/{user_id}, /release, /healthz, /readyz, "
-            "/metrics, /v2",
+            "/metrics, /v2, /openapi.json; the last one describes them all",
         )
 
     async def _ranked(

@@ -17,7 +17,7 @@ from numba import njit
 from numpy.typing import NDArray
 
 from millstream_serving.engine.rows import gather
-from millstream_serving.engine.tiles import accumulate
+from millstream_serving.engine.tiles import accumulate, rectify
 
 if TYPE_CHECKING:
     from millstream_serving.engine.networks import Matrix, Vector, Weights
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Keys = NDArray[np.int64]
 Slots = NDArray[np.int32]
 
-BLOCK: Final = 16  # candidates scored together
+BLOCK: Final = 20  # candidates scored together; whole tiles
 
 
 class Scratch(NamedTuple):
@@ -45,6 +45,7 @@ class Scratch(NamedTuple):
     pairs_first: Matrix  # [L, A1]
     pairs_second: Matrix  # [L, A2]
     attention: Vector  # [L]
+    nothing: Matrix  # [max(L, C), max(A2, H2)], zeros
 
 
 def scratch_for(weights: Weights, history_length: int) -> Scratch:
@@ -70,6 +71,7 @@ def scratch_for(weights: Weights, history_length: int) -> Scratch:
         pairs_first=matrix(longest, a1),
         pairs_second=matrix(longest, a2),
         attention=np.zeros(longest, np.float32),
+        nothing=matrix(max(longest, BLOCK), max(a2, h2)),
     )
 
 
@@ -77,15 +79,6 @@ def scratch_for(weights: Weights, history_length: int) -> Scratch:
 def _fill(out: Matrix, rows: int, row: Vector) -> None:
     for i in range(rows):
         out[i, :] = row
-
-
-@njit(cache=True, nogil=True, error_model="numpy")
-def _rectify(values: Matrix, rows: int) -> None:
-    """ReLU that lets NaN through: what is not a number must show in the score."""
-    for i in range(rows):
-        for j in range(values.shape[1]):
-            value = values[i, j]
-            values[i, j] = np.float32(0.0) if value < np.float32(0.0) else value  # noqa: FURB136 - max() may drop NaN
 
 
 # Reassociation alone lets the sum be vectorised; full fastmath would assume NaN away.
@@ -103,13 +96,15 @@ def _attend(w: Weights, s: Scratch, candidate: int, count: int) -> None:
     for t in range(count):
         for j in range(s.history.shape[1]):
             s.products[t, j] = s.candidates[candidate, j] * s.history[t, j]
-        for j in range(s.keys.shape[1]):
-            s.pairs_first[t, j] = s.queries[candidate, j] + s.keys[t, j]
-    accumulate(s.products, count, w.product, s.pairs_first)
-    _rectify(s.pairs_first, count)
-    _fill(s.pairs_second, count, w.attention_hidden_bias)
-    accumulate(s.pairs_first, count, w.attention_hidden, s.pairs_second)
-    _rectify(s.pairs_second, count)
+    rectify(s.products, count, w.product, s.keys, s.queries[candidate], s.pairs_first)
+    rectify(
+        s.pairs_first,
+        count,
+        w.attention_hidden,
+        s.nothing,
+        w.attention_hidden_bias,
+        s.pairs_second,
+    )
 
     highest = np.float32(-np.inf)
     for t in range(count):
@@ -174,12 +169,9 @@ def score(
         if count > 0:
             for candidate in range(block):
                 _attend(w, s, candidate, count)
-        _fill(s.head_first, block, s.user_part[0])
+        s.head_first[:block, :] = np.float32(0.0)
         accumulate(s.candidates, block, w.head_item, s.head_first)
-        accumulate(s.interests, block, w.head_interest, s.head_first)
-        _rectify(s.head_first, block)
-        _fill(s.head_second, block, w.head_hidden_bias)
-        accumulate(s.head_first, block, w.head_hidden, s.head_second)
-        _rectify(s.head_second, block)
+        rectify(s.interests, block, w.head_interest, s.head_first, s.user_part[0], s.head_first)
+        rectify(s.head_first, block, w.head_hidden, s.nothing, w.head_hidden_bias, s.head_second)
         for candidate in range(block):
             logits[start + candidate] = _dot(s.head_second[candidate], w.head_out) + w.head_out_bias

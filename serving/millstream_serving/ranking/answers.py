@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from millstream_core.features import key_of
+from millstream_core.features import PAD, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,6 +124,11 @@ def _look_up(
 
 def keys_of(ids: Sequence[Id]) -> NDArray[np.int64]:
     """The keys of these ids, int64[n]; raises IdOutOfRange."""
+    if {int}.issuperset(map(type, ids)):  # a tenth of the time
+        with suppress(OverflowError):
+            keys = np.array(ids, np.int64)
+            if PAD not in keys:
+                return keys
     try:
         return np.fromiter((key_of(each) for each in ids), np.int64, len(ids))
     except ValueError as error:

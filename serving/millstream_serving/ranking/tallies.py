@@ -101,7 +101,7 @@ class Tallies:
         if answered is not None and outcome.scores is not None:
             answered.scores += len(outcome.scores)
             answered.score_sum += float(outcome.scores.sum())
-            answered.score_squares += float((outcome.scores**2).sum())
+            answered.score_squares += float(outcome.scores @ outcome.scores)
         for version, count in outcome.nonfinite:
             failed = self._since_salt.get(version.digest)
             if failed is not None:

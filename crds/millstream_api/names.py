@@ -29,6 +29,8 @@ SERVER_PORT: Final = 8080
 HEADER_VERSION: Final = "x-millstream-version"
 HEADER_BATCH: Final = "x-millstream-batch"
 HEADER_WATERMARK: Final = "x-millstream-watermark"  # Unix seconds of the latest event learned
+HEADER_BUDGET: Final = "x-latency-budget-millis"  # of a request
+MOST_BUDGET_MILLIS: Final = 60_000
 
 CHANNEL_LATEST: Final = "latest"
 CHANNEL_STABLE: Final = "stable"

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from millstream_api.conditions import Condition
 from millstream_api.manifest import Sha256
+from millstream_api.names import MOST_BUDGET_MILLIS
 from millstream_api.release import Release
 from millstream_api.resources import (
     MODEL_NAME_RULE,
@@ -168,6 +169,10 @@ class RecServingSpec(Part):
 
     rollout: RolloutSpec = RolloutSpec()
     """How versions come to users."""
+
+    latency_budget_millis: Annotated[int, Field(ge=1, le=MOST_BUDGET_MILLIS)] = 50
+    """Milliseconds after which a request that still waits for its turn is refused rather than
+    answered late; the header x-latency-budget-millis of a request goes before it."""
 
     resources: Resources = Resources()
     """Of one server; requests of 500m CPU and 512Mi of memory where none are named."""

@@ -75,4 +75,5 @@ class ServerSettings(Wire):
     release: str  # kube:<namespace>/<config map> or file:<path>
     popular_candidates: int = 100  # items that /recommend ranks
     shadow_requests: int = 200  # recorded requests replayed on a candidate
+    latency_budget_millis: int = 50  # in which a request's turn must come
     threads: int = 2

@@ -114,7 +114,9 @@ async def serve(
         OSError: the port cannot be had.
     """
     loop = asyncio.get_running_loop()
-    pool = ScoringPool(settings.threads, settings.threads * WAITING_PER_THREAD)
+    pool = ScoringPool(
+        settings.threads, settings.threads * WAITING_PER_THREAD, stopwatch=time.monotonic
+    )
 
     def tell(loaded: Loaded) -> None:
         if not loop.is_closed():

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from millstream_api.reports import ReplicaReport
 from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
 from millstream_serving.ranking.answers import Asked, Id, IdOutOfRange, Query, answer
+from millstream_serving.ranking.pool import TooLate
 from millstream_serving.ranking.shadowing import Shadowing
 from millstream_serving.ranking.tallies import Tallies
 from millstream_serving.releases.following import read_release
@@ -169,12 +170,17 @@ class Replica:
 
     # Queries
 
-    async def rank(self, query: Query) -> Ranking:
+    async def rank(self, query: Query, budget: float | None = None) -> Ranking:
         """Answer a query with the version that this user gets.
+
+        Args:
+            query: what is asked.
+            budget: seconds that it may wait for its turn; None: as the RecServing says.
 
         Raises:
             NoVersion: nothing is loaded.
             Busy: too many queries wait.
+            TooLate: its turn came too late.
             IdOutOfRange: an id in the query has no key.
             NonFiniteScores: no version that may answer gives finite scores.
         """
@@ -189,10 +195,15 @@ class Replica:
         if routing.stable is not None and chosen != routing.stable:
             in_turn.append(versions[routing.stable.digest])
         job = partial(answer, query, in_turn, self._features, self._settings.popular_candidates)
-        scoring = self._pool.submit(job)
+        if budget is None:
+            budget = self._settings.latency_budget_millis / 1e3
+        scoring = self._pool.submit(job, start + budget)
         try:
             outcome = await scoring
         except IdOutOfRange:
+            raise
+        except TooLate:
+            self.tallies.late += 1
             raise
         except Exception:
             self._count(chosen, 500, start)

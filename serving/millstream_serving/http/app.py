@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
+from millstream_api.names import HEADER_BUDGET
 from millstream_serving.http import inference
 from millstream_serving.http.bodies import receive
 from millstream_serving.http.formats import JSON, format_of_answer, format_of_body
@@ -32,9 +33,9 @@ from millstream_serving.http.replies import (
     who,
     wrong_method,
 )
-from millstream_serving.http.requests import read_rank, read_recommend
+from millstream_serving.http.requests import read_budget, read_rank, read_recommend
 from millstream_serving.ranking.answers import IdOutOfRange
-from millstream_serving.ranking.pool import Busy
+from millstream_serving.ranking.pool import Busy, TooLate
 from millstream_serving.replica import NonFiniteScores, NoVersion, Ranking, Replica
 
 if TYPE_CHECKING:
@@ -87,16 +88,17 @@ class App:
         if path == "/v1/rank":
             if method != "POST":
                 return wrong_method("POST")
-            return await self._ranked(_read_rank(scope, protocol))
+            return await self._ranked(scope, _read_rank(scope, protocol))
         if path == INFERENCE or path.startswith("/v2/"):
             reply = self._inference.reply(method, path)
             if reply is None:
-                return await self._ranked(self._inference.read(scope, protocol), inference.refusal)
+                reading = self._inference.read(scope, protocol)
+                return await self._ranked(scope, reading, inference.refusal)
             return reply
         if method != "GET":
             return wrong_method("GET")
         if path.startswith(RECOMMEND):
-            return await self._ranked(_read_recommend(scope))
+            return await self._ranked(scope, _read_recommend(scope))
         match path:
             case "/release":
                 return Reply(200, self._replica.report().canonical())
@@ -118,12 +120,16 @@ class App:
         )
 
     async def _ranked(
-        self, reading: Coroutine[Any, Any, Question], refuse: Callable[..., Reply] = refusal
+        self,
+        scope: Scope,
+        reading: Coroutine[Any, Any, Question],
+        refuse: Callable[..., Reply] = refusal,
     ) -> Reply:
         start = self._stopwatch()
         try:
             query, write = await reading
-            ranking = await self._replica.rank(query)
+            budget = read_budget(scope.headers.get(HEADER_BUDGET))
+            ranking = await self._replica.rank(query, budget)
         except BadRequest as error:
             reply = refuse(error.status, error.reason, str(error), headers=NOBODY)
         except IdOutOfRange as error:
@@ -135,6 +141,15 @@ class App:
                 503,
                 "Overloaded",
                 "as many queries wait as may wait: try again, or run more replicas",
+                retry=1,
+                headers=NOBODY,
+            )
+        except TooLate:
+            reply = refuse(
+                503,
+                "TooLate",
+                f"its turn did not come within its latency budget: try again, run more replicas, "
+                f"or send {HEADER_BUDGET} where answers may take longer",
                 retry=1,
                 headers=NOBODY,
             )

@@ -82,6 +82,11 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             f"{PREFIX}_requests_unkeyed", "Ranking requests without a user.", value=tallies.unkeyed
         )
+        yield CounterMetricFamily(
+            f"{PREFIX}_requests_late",
+            "Ranking requests whose turn came after their latency budget.",
+            value=tallies.late,
+        )
 
     def _versions(self) -> Iterator[Metric]:
         replica = self._replica

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from millstream_api.names import HEADER_BATCH, HEADER_VERSION, HEADER_WATERMARK
+from millstream_api.names import (
+    HEADER_BATCH,
+    HEADER_BUDGET,
+    HEADER_VERSION,
+    HEADER_WATERMARK,
+    MOST_BUDGET_MILLIS,
+)
 from millstream_serving.http.bodies import BODY_SECONDS, LARGEST_BODY
 from millstream_serving.http.formats import JSON, MSGPACK
 from millstream_serving.http.replies import RETRY
@@ -43,6 +49,12 @@ _HEADERS: Final = {
     },
 }
 
+_BUDGET: Final = {
+    "name": HEADER_BUDGET,
+    "in": "header",
+    "description": "Milliseconds that it may wait for its turn, else as spec.latencyBudgetMillis.",
+    "schema": {"type": "integer", "minimum": 1, "maximum": MOST_BUDGET_MILLIS},
+}
 _REFUSED: Final = {
     400: "Something in the request has to change; the message says what and how.",
     404: "There is no such thing here.",
@@ -50,7 +62,7 @@ _REFUSED: Final = {
     413: f"The body has more than {LARGEST_BODY} bytes.",
     415: "The body is of a type that is not read here.",
     500: "No version has a finite score for this query, or the server is at fault.",
-    503: "No version is in force yet, or as many queries wait as may wait.",
+    503: "No version is in force yet, as many queries wait as may wait, or its turn came too late.",
 }
 # A path that is not there, or that refuses all, says so before it looks at a query.
 _OF_NO_RANKING: Final = frozenset({404})
@@ -85,6 +97,7 @@ def _rankings() -> dict[str, Any]:
             "post": {
                 "operationId": "rank",
                 "summary": "Rank these items for a user",
+                "parameters": [_BUDGET],
                 "requestBody": _body("RankRequest", JSON.content_type, MSGPACK.content_type),
                 "responses": _ranked("Ranking", JSON.content_type, MSGPACK.content_type)
                 | _refused("Error", 400, 408, 413, 415, 500, 503),
@@ -102,6 +115,7 @@ def _rankings() -> dict[str, Any]:
                         "in": "query",
                         "content": {JSON.content_type: {"schema": ref("Context")}},
                     },
+                    _BUDGET,
                 ],
                 "responses": _ranked("Ranking", JSON.content_type, MSGPACK.content_type)
                 | _refused("Error", 400, 500, 503),
@@ -175,7 +189,7 @@ def _inference(model: str) -> dict[str, Any]:
                 "operationId": "infer",
                 "summary": "Rank these items for a user",
                 "description": told,
-                "parameters": [name],
+                "parameters": [name, _BUDGET],
                 "requestBody": _body("InferenceRequest", JSON.content_type),
                 "responses": _ranked("InferenceAnswer", JSON.content_type)
                 | _refused("InferenceError", 400, 404, 408, 413, 415, 500, 503),

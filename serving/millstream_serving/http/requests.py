@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
+from millstream_api.names import HEADER_BUDGET, MOST_BUDGET_MILLIS
 from millstream_core.features import BadContext, Context, read_context
 from millstream_serving.http.formats import JSON, Format
 from millstream_serving.http.refusals import BadRequest
@@ -78,6 +79,18 @@ def read_recommend(user_id: str, query_string: str) -> Query:
         k=read_k(int(text)),
         context=read_values(JSON.read(parameters.get("context", "null"), "context")),
     )
+
+
+def read_budget(given: str | None) -> float | None:
+    """Seconds that a request may wait for its turn, from its header; raises BadRequest."""
+    if given is None:
+        return None
+    is_number = given.isdigit() and len(given) < 8  # what is not ASCII does not come this far
+    if not is_number or not 1 <= int(given) <= MOST_BUDGET_MILLIS:
+        raise BadRequest(
+            "WrongType", f"{HEADER_BUDGET} must be a whole number from 1 to {MOST_BUDGET_MILLIS}"
+        )
+    return int(given) / 1e3
 
 
 def read_values(given: object) -> Context:

@@ -59,6 +59,7 @@ class Tallies:
         self.latency: dict[tuple[str, str], Histogram] = {}  # (role, digest)
         self.ages: dict[tuple[str, str], Histogram] = {}  # likewise
         self.unkeyed = 0  # requests without a user
+        self.late = 0  # requests whose turn came after their latency budget
 
     def keep(self, salt: str, digests: AbstractSet[str]) -> None:
         """Begin a new book with a new salt, and forget versions that are no longer held."""

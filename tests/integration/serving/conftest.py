@@ -103,8 +103,12 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
     async def begin(publisher: Publisher | None = None, **settings: Any) -> Running:
         publisher = publisher or Publisher(MemoryObjects())
         path = tmp_path / f"release-{len(started)}.json"
+        patient = {"latency_budget_millis": 30_000}  # as the client is, however busy the machine
         given = ServerSettings(
-            model="shop", store=StoreSettings(bucket="b"), release=f"file:{path}", **settings
+            model="shop",
+            store=StoreSettings(bucket="b"),
+            release=f"file:{path}",
+            **patient | settings,
         )
         port, leave = free_port(), asyncio.Event()
         task = asyncio.create_task(

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from millstream_api.names import HEADER_BATCH, HEADER_VERSION, HEADER_WATERMARK
+from millstream_api.names import HEADER_BATCH, HEADER_BUDGET, HEADER_VERSION, HEADER_WATERMARK
 from millstream_api.release import batch_of
 from millstream_core.store import StoreUnavailable
 from tests.builders.serving import (
@@ -137,6 +137,34 @@ async def test_more_queries_than_may_wait_are_turned_away_at_once(start, monkeyp
     assert refused.headers["retry-after"] == "1"
     counters = (await running.report()).counters[base.digest]
     assert (counters.requests, counters.errors) == (codes[200], 0)
+
+
+@pytest.mark.parametrize("by", ["the settings", "the request"])
+async def test_a_query_whose_turn_comes_too_late_is_refused_and_counted(start, by):
+    running = await start(threads=1, latency_budget_millis=1 if by == "the settings" else 30_000)
+    base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
+    await running.in_force(stable=base)
+    headers = {HEADER_BUDGET: "1"} if by == "the request" else {}
+    query = {"user_id": 1, "items": list(range(1000, 2000)), "history": list(range(1000, 1500))}
+    asked = (running.client.post("/v1/rank", json=query, headers=headers) for _ in range(50))
+    answers = await asyncio.gather(*asked)
+    late = [answer for answer in answers if answer.status_code == 503]
+    assert late, "the others each take milliseconds"
+    assert {reason_of(answer) for answer in late} == {"TooLate"}
+    assert late[0].headers["retry-after"] == "1"
+    metrics = (await running.client.get("/metrics")).text
+    assert f"millstream_serving_requests_late_total {len(late)}.0" in metrics
+    counters = (await running.report()).counters[base.digest]
+    assert (counters.requests, counters.errors) == (50 - len(late), 0)
+
+
+@pytest.mark.parametrize("budget", ["0", "-1", "1.5", "soon", "60001", "", "1" * 5000])
+async def test_a_latency_budget_that_is_none_is_refused(running, budget):
+    answer = await running.client.post(
+        "/v1/rank", json={"items": [1]}, headers={HEADER_BUDGET: budget.encode()}
+    )
+    assert answer.status_code == 400
+    assert "x-latency-budget-millis must be a whole number from 1 to 60000" in answer.text
 
 
 async def test_a_fault_of_the_server_is_answered_as_such_and_counted(running, monkeypatch):

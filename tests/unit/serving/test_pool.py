@@ -7,12 +7,23 @@ import threading
 
 import pytest
 
-from millstream_serving.ranking.pool import Busy, ScoringPool
+from millstream_serving.ranking.pool import Busy, ScoringPool, TooLate
+
+
+class Clock:
+    """Stands still until it is set."""
+
+    now = 100.0
 
 
 @pytest.fixture
-async def pool():
-    made = ScoringPool(threads=2, waiting=3)
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def pool(clock):
+    made = ScoringPool(threads=2, waiting=3, stopwatch=lambda: clock.now)
     yield made
     made.stop()
 
@@ -38,6 +49,19 @@ async def test_a_job_beyond_the_bound_is_turned_away_at_once_and_room_comes_back
     gate.set()
     await asyncio.gather(*held)
     assert await pool.submit(lambda _: "room") == "room"
+
+
+async def test_a_job_whose_turn_comes_after_its_deadline_is_not_done(clock, pool):
+    gate, done = threading.Event(), []
+    held = [pool.submit(lambda _: gate.wait(20)) for _ in range(2)]
+    late = pool.submit(done.append, deadline=clock.now + 1)
+    clock.now += 2
+    gate.set()
+    with pytest.raises(TooLate):
+        await late
+    assert not done
+    await asyncio.gather(*held)
+    assert await pool.submit(lambda _: "in time", deadline=clock.now + 1) == "in time"
 
 
 async def test_a_job_whose_asker_has_gone_is_finished_all_the_same(pool, caplog):

@@ -18,16 +18,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from bench.serving.publishing import publish
+from bench.serving.publishing import Publisher
 from millstream_api.release import Release
 from millstream_api.settings import ServerSettings
 from millstream_core.store import ModelStore
+from millstream_serving.engine.warmup import warm_up
 from tests.builders.s3_server import free_port, s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from bench.serving.workload import Sizes
+    from millstream_api.manifest import VersionRef
 
 READY_SECONDS: Final = 180.0
 SHOWN: Final = 1000  # characters of what a server that failed has said
@@ -62,13 +64,29 @@ class Server:
         return sorted(family)
 
 
+@dataclass(frozen=True)
+class Ours(Server):
+    """This server, and whoever publishes for it."""
+
+    publisher: Publisher
+    release: Path
+
+    def follow(self, ref: VersionRef) -> None:
+        """Have it answer with this version."""
+        _release(self.release, ref)
+
+
 @contextmanager
-def millstream(folder: Path, sizes: Sizes, *, threads: int) -> Iterator[Server]:
-    """This server, with the model fetched from a real S3 server."""
+def millstream(folder: Path, sizes: Sizes, *, threads: int) -> Iterator[Ours]:
+    """This server, with the model fetched from a real S3 server.
+
+    Its kernels are compiled before it starts, as they are where its image is built.
+    """
+    warm_up()
     with s3_server(folder) as s3:
-        ref = publish(ModelStore(s3.objects(), "", "bench"), sizes)
+        publisher = Publisher(ModelStore(s3.objects(), "", "bench"), sizes)
         release, settings = folder / "release.json", folder / "settings.json"
-        release.write_bytes(Release(epoch=1, salt="s", stable=ref).canonical())
+        _release(release, publisher.base())
         settings.write_bytes(
             ServerSettings(
                 model="bench", store=s3.settings, release=f"file:{release}", threads=threads
@@ -80,7 +98,15 @@ def millstream(folder: Path, sizes: Sizes, *, threads: int) -> Iterator[Server]:
         path = {"PYTHONPATH": os.pathsep.join(sys.path)}
         command = [sys.executable, "-m", "millstream_serving.main", *options]
         with _running("millstream", command, port, "/readyz", credentials | path, folder) as server:
-            yield server
+            yield Ours(**vars(server), publisher=publisher, release=release)
+
+
+def _release(path: Path, ref: VersionRef) -> None:
+    """A release of this version for everybody, put in place whole."""
+    path.with_suffix(".new").write_bytes(
+        Release(epoch=ref.version, salt="s", stable=ref).canonical()
+    )
+    path.with_suffix(".new").replace(path)
 
 
 @contextmanager

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
-import urllib.request
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bench.measuring import Turns, fraction_of, in_turns, times_faster
+from bench.serving.asking import answer_of
 from bench.serving.closed_loop import ask, write_script
 from bench.serving.environment import ROOT, peers_environment
+from bench.serving.freshness import beside_deltas, first_answer
 from bench.serving.open_loop import visit
 from bench.serving.servers import millstream, peer
 from bench.serving.workload import Sizes, draw_requests, write_model
@@ -27,6 +28,7 @@ CORES: Final = 2
 CONNECTIONS: Final = 16
 SECONDS: Final = 6
 OPEN_SECONDS: Final = 15.0
+DELTAS_RATE: Final = 150.0  # requests a second while versions come in
 RUNS: Final = 3
 REQUESTS: Final = 2000
 COMPARED: Final = 100  # requests of which both sides' answers are held against each other
@@ -60,6 +62,8 @@ def serving_rows() -> list[Row]:
             *_most(load, ours, factored, 2),
             *_most(load, ours, flask, 5),
             *_waits(load, ours, eager),
+            first_answer(ours, requests[0]),
+            beside_deltas(ours, partial(load.waits, ours, DELTAS_RATE), OPEN_SECONDS),
         ]
         memory = {each.name: each.memory() / 1e6 for each in (ours, eager)}
         single = running.enter_context(millstream(folder / "one", sizes, threads=1))
@@ -146,15 +150,6 @@ def _agreement(ours: Server, other: Server, requests: list[Request]) -> float:
     """The share of requests for which both name the same items, in whatever order."""
     same = 0
     for request in requests:
-        found = {each["id"] for each in _answer(ours, request)["items"]}
-        same += found == set(_answer(other, request)["items"])
+        found = {each["id"] for each in answer_of(ours, request)["items"]}
+        same += found == set(answer_of(other, request)["items"])
     return same / len(requests)
-
-
-def _answer(server: Server, request: Request) -> dict[str, list[Any]]:
-    asked = urllib.request.Request(  # noqa: S310 - loopback
-        f"{server.url}/v1/rank", request.body(), {"content-type": "application/json"}
-    )
-    with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
-        found: dict[str, list[Any]] = json.loads(answer.read())
-        return found

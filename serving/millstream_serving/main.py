@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 WAITING_PER_THREAD: Final = 64  # queries; at 1 to 2 ms each, the last one waits about 0.1 s
+# Threads that fetch a version run Python too, several of them, and an answer needs the interpreter
+# half a dozen times: at the usual 5 ms a turn it came 50 ms late and more while a delta came in.
+SWITCH_SECONDS: Final = 0.0005
 LINGER_SECONDS: Final = 5.0  # endpoints take about that long to forget a pod
 
 
@@ -68,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "the settings in %s cannot be used: %s", options.settings, error
         )
         return 2
+    sys.setswitchinterval(SWITCH_SECONDS)
     store = ModelStore(objects, settings.store.prefix, settings.model)
     started = time.monotonic()
     bring_kernels()

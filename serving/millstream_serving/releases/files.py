@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS: Final = 0.2
+LOOK_EVERY_SECONDS: Final = 0.05
 
 
 class FileRelease:

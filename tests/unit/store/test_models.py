@@ -91,6 +91,17 @@ def test_altered_data_is_refused(
     assert refused.value.reason == reason
 
 
+def test_empty_data_is_not_asked_for_and_still_verified(
+    store: ModelStore, objects: MemoryObjects
+) -> None:
+    obj = store.put_data("l", "data/1-a/x", b"")
+    objects.delete(next(iter(objects.objects)))
+    assert store.get_data("l", obj) == b""
+    with pytest.raises(IntegrityError) as refused:
+        store.get_data("l", obj.model_copy(update={"sha256": SHA}))
+    assert refused.value.reason == "DigestMismatch"
+
+
 def test_missing_data_is_refused(store: ModelStore, objects: MemoryObjects) -> None:
     obj = store.put_data("l", "data/1-a/x", b"0123456789")
     objects.delete(next(iter(objects.objects)))

@@ -1,0 +1,72 @@
+"""New versions beside requests: how soon one answers, and what answering costs meanwhile."""
+
+from __future__ import annotations
+
+import threading
+import time
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from bench.measuring import RUNS
+from bench.serving.asking import answer_of
+from demo.report import at_most
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from bench.serving.open_loop import Waits
+    from bench.serving.servers import Ours
+    from bench.serving.workload import Request
+    from demo.report import Row
+    from millstream_api.manifest import VersionRef
+
+CHANGED: Final = 10_000  # items of a delta
+EVERY_SECONDS: Final = 1.0
+DEADLINE_SECONDS: Final = 30.0
+
+
+def first_answer(ours: Ours, request: Request) -> Row:
+    """From the commit of a delta to an answer from it, by a server that has nothing else to do."""
+    spent = []
+    for _ in range(RUNS):
+        manifest = ours.publisher.delta(CHANGED)
+        began = time.perf_counter()
+        ref = ours.publisher.commit(manifest)
+        ours.follow(ref)
+        while answer_of(ours, request)["version"] != ref.version:
+            if time.perf_counter() - began > DEADLINE_SECONDS:
+                raise RuntimeError(f"version {ref.version} does not answer")
+        spent.append(time.perf_counter() - began)
+    what = f"commit of a delta of {CHANGED:,} items to the first answer from it"
+    return at_most(what, median(spent) * 1e3, 100, "ms")
+
+
+def beside_deltas(ours: Ours, visit: Callable[[], Waits], seconds: float) -> Row:
+    """The slowest answers while a version a second comes in, against those while none does.
+
+    Args:
+        ours: the server.
+        visit: asks it for so many seconds, in an open loop.
+        seconds: that takes.
+    """
+    ratios = []
+    for _ in range(RUNS):
+        refs = [
+            ours.publisher.commit(ours.publisher.delta(CHANGED))
+            for _ in range(int(seconds / EVERY_SECONDS))
+        ]
+        alone = visit()
+        over = threading.Event()
+
+        def publish(refs: list[VersionRef] = refs, over: threading.Event = over) -> None:
+            for ref in refs:
+                ours.follow(ref)
+                over.wait(EVERY_SECONDS)
+
+        publishing = threading.Thread(target=publish)
+        publishing.start()
+        beside = visit()
+        over.set()
+        publishing.join()
+        ratios.append(beside.p99 / alone.p99)
+    return at_most("p99 with a delta a second, against without", median(ratios), 1.5, "×")

@@ -49,6 +49,7 @@ def settings_file(folder, **fields):
         "model": "shop",
         "store": StoreSettings(bucket="models"),
         "release": f"file:{folder}/release.json",
+        "latency_budget_millis": 30_000,  # as patient as the clients, however busy the machine
     }
     path = folder / "settings.json"
     path.write_bytes(ServerSettings(**given | fields).canonical())

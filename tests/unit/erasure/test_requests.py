@@ -114,6 +114,7 @@ def test_a_user_is_gone_from_every_version_and_all_else_is_as_it_was(objects) ->
 
 
 def test_an_erased_item_leaves_histories_and_candidates_too(objects) -> None:
+    """R29, and R27: no list of any retained version proposes it again."""
     _, refs = make_chain(objects)
     before = {ref: contents(objects, ref) for ref in refs}
     report = forget(objects, "item", ITEM)

@@ -111,6 +111,8 @@ def test_a_version_that_does_not_descend_from_stable_takes_the_base_lane():
 
 
 class TestOneBadReplicaHoldsOrEndsIt:
+    """R26, of replicas, each of which holds the whole model: users get what all of them hold."""
+
     def test_a_replica_that_does_not_answer_holds_it(self):
         world = make_world()
         world.servers[1].answers = False

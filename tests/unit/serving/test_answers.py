@@ -108,6 +108,7 @@ def test_an_id_outside_the_range_of_keys_is_said_so(versions):
     ],
 )
 def test_a_version_proposes_its_popular_and_new_items(versions, history, wanted):
+    """R27, of lists in place of an index: they come with the version that ranks them."""
     got = proposals(versions["stable"], np.array(history, np.int64), POPULAR)
     assert got.tolist() == wanted
 

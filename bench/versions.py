@@ -11,7 +11,9 @@ import os
 import threading
 import time
 from statistics import median
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeVar
+from unittest.mock import patch
 
 import numpy as np
 
@@ -23,7 +25,7 @@ from millstream_serving.loading.pace import Pace, give_way
 from tests.builders.processes import PROMPT_RETURN, anonymous_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -41,12 +43,21 @@ MANY: Final = 10_000
 
 def version_rows() -> list[Row]:
     """All figures of a server's tables."""
-    return [*_apart(_beside_readers), *_apart(_four_versions), *_apart(_many_deltas)]
+    return [
+        *_apart(_beside_readers),
+        *_apart(_four_versions, PROMPT_RETURN),
+        *_apart(_many_deltas, PROMPT_RETURN),
+    ]
 
 
-def _apart(measure: Callable[[], list[Row]]) -> list[Row]:
-    os.environ.update(PROMPT_RETURN)  # the new process inherits it
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+def _apart(
+    measure: Callable[[], list[Row]], variables: Mapping[str, str] = MappingProxyType({})
+) -> list[Row]:
+    """Measure in a new process, which alone has these variables in its environment."""
+    with (
+        patch.dict(os.environ, variables),
+        multiprocessing.get_context("spawn").Pool(1) as pool,
+    ):
         return pool.apply(measure)
 
 

@@ -33,7 +33,7 @@ from millstream_core.tables.snapshots import (
     TableSnapshot,
     served_columns,
 )
-from millstream_serving.engine.networks import shapes_of
+from millstream_serving.engine.architectures import shapes_of
 from millstream_serving.engine.rows import stored_rows
 from millstream_serving.engine.scoring import score, scratch_for
 

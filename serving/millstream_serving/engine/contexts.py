@@ -1,7 +1,7 @@
-"""What the context of a request adds to its scores: a bias of the head's first layer.
+"""What a network reads of the context of a request, and what that adds to a layer.
 
-The context is the same for all candidates, so its part of that layer is one vector per request,
-and the kernel need not know of it: it gets the bias with this vector added.
+The context is the same for all candidates, so its part of a layer is one vector per request: a
+kernel need not know of it where it gets the layer's bias with this vector added.
 """
 
 from __future__ import annotations
@@ -18,38 +18,50 @@ if TYPE_CHECKING:
 
     from millstream_core.features import Context, ContextFeatures
     from millstream_core.tables.versioned import TableVersion
-    from millstream_serving.engine.networks import Matrix, Weights
+    from millstream_serving.engine.layouts import Matrix, Vector
     from millstream_serving.engine.rows import StoredRows
 
 CONTEXT = "context"  # the table
 
 
-def in_context(
-    weights: Weights,
-    part: Matrix,
+def inputs_of(
     features: ContextFeatures,
+    width: int,
     tables: Mapping[str, TableVersion],
     rows: Mapping[str, StoredRows],
     context: Context,
-) -> Weights:
-    """The weights as they are in this context.
+) -> Matrix:
+    """What a network reads of this context, float32[1, E].
 
     Args:
-        weights: of the version.
-        part: the context's part of the head's first layer, [inputs, H1].
         features: of the version.
+        width: of a row of the table `context`.
         tables: of the version; where features read rows, `context` is among them.
         rows: their rows.
         context: of the request.
     """
-    encoded = features.encode([context])
-    inputs = np.empty((1, len(part)), np.float32)
-    floats = len(part) - encoded.floats.shape[1]
-    inputs[0, floats:] = encoded.floats[0]
-    if features.rows:
-        keys = encoded.keys[0]
-        embedded = inputs[0, :floats].reshape(features.rows, -1)
-        gather(rows[CONTEXT], keys, tables[CONTEXT].slots(keys), 0, features.rows, embedded)
-    bias = weights.head_bias[None].copy()
-    accumulate(inputs, 1, part, bias)
-    return weights._replace(head_bias=bias[0])
+    floats = features.rows * width
+    inputs = np.empty((1, floats + features.floats), np.float32)
+    if inputs.shape[1]:
+        encoded = features.encode([context])
+        inputs[0, floats:] = encoded.floats[0]
+        if features.rows:
+            keys = encoded.keys[0]
+            embedded = inputs[0, :floats].reshape(features.rows, -1)
+            gather(rows[CONTEXT], keys, tables[CONTEXT].slots(keys), 0, features.rows, embedded)
+    return inputs
+
+
+def in_context(bias: Vector, part: Matrix, inputs: Matrix) -> Vector:
+    """A layer's bias as it is in a context.
+
+    Args:
+        bias: of the layer, float32[H].
+        part: the context's part of the layer, [E, H].
+        inputs: what is read of the context, [1, E].
+    """
+    if not len(part):
+        return bias
+    added = bias.copy()
+    accumulate(inputs, 1, part, added[None])
+    return added

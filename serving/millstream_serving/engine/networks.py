@@ -9,21 +9,26 @@ user's part is computed once per request; so is that of the context, of models t
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
-from millstream_serving.engine.tiles import COLUMNS
+from millstream_serving.engine.layouts import (
+    Matrix,
+    UnknownArchitecture,
+    Vector,
+    layer_shapes,
+    refuse_misshapen,
+)
+from millstream_serving.engine.layouts import as_matrix as _matrix
+from millstream_serving.engine.layouts import as_vector as _vector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from millstream_api.manifest import Architecture
+    from numpy.typing import NDArray
 
-Matrix = NDArray[np.float32]
-Vector = NDArray[np.float32]
+    from millstream_api.manifest import Architecture
 
 
 class Weights(NamedTuple):
@@ -47,14 +52,6 @@ class Weights(NamedTuple):
     head_out_bias: np.float32
 
 
-class UnknownArchitecture(ValueError):  # noqa: N818 - named for what is wrong
-    """This program has no kernel for the model that a manifest describes."""
-
-
-class MisshapenWeights(ValueError):  # noqa: N818
-    """Dense weights do not have the shapes that their architecture gives them."""
-
-
 def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
     """The shape of every dense weight, as torch lays it out: [outputs, inputs].
 
@@ -71,16 +68,9 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
             f"{architecture.name} with {list(architecture.attention)} and {list(architecture.head)}"
         )
     width = architecture.embedding_dim
-    layers = {
-        "attention": (4 * width, *architecture.attention, 1),
-        "head": (3 * width + architecture.context.width, *architecture.head, 1),
-    }
-    shapes: dict[str, tuple[int, ...]] = {}
-    for part, sizes in layers.items():
-        for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
-            shapes[f"{part}.{layer}.weight"] = (outputs, inputs)
-            shapes[f"{part}.{layer}.bias"] = (outputs,)
-    return shapes
+    attention = (4 * width, *architecture.attention, 1)
+    head = (3 * width + architecture.context.width, *architecture.head, 1)
+    return layer_shapes("attention", attention) | layer_shapes("head", head)
 
 
 def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> Weights:
@@ -94,11 +84,7 @@ def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> We
         UnknownArchitecture: there is no kernel for it.
         MisshapenWeights: a weight is missing, or of another shape or type.
     """
-    for name, shape in shapes_of(architecture).items():
-        found = dense.get(name)
-        if found is None or found.shape != shape or found.dtype != np.float32:
-            described = "missing" if found is None else f"{found.dtype}{list(found.shape)}"
-            raise MisshapenWeights(f"{name} must be float32{list(shape)} and is {described}")
+    refuse_misshapen(shapes_of(architecture), dense)
     w1, w2, w3, w4 = np.split(dense["attention.0.weight"], 4, axis=1)
     width = architecture.embedding_dim
     user, item, interest, _ = np.split(
@@ -127,21 +113,3 @@ def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> We
 def prepare_context(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> Matrix:
     """The context's part of the head's first layer, [inputs, H1]; after `prepare`."""
     return _matrix(dense["head.0.weight"][:, 3 * architecture.embedding_dim :])
-
-
-def _padded(width: int) -> int:
-    return -(-width // COLUMNS) * COLUMNS
-
-
-def _matrix(weight: NDArray[np.float32], *, pad_inputs: bool = False) -> Matrix:
-    """[outputs, inputs] as [inputs, outputs], outputs (and inputs, after a layer) padded."""
-    outputs, inputs = weight.shape
-    matrix = np.zeros((_padded(inputs) if pad_inputs else inputs, _padded(outputs)), np.float32)
-    matrix[:inputs, :outputs] = weight.T
-    return matrix
-
-
-def _vector(weight: NDArray[np.float32]) -> Vector:
-    vector = np.zeros(_padded(len(weight)), np.float32)
-    vector[: len(weight)] = weight
-    return vector

@@ -20,7 +20,8 @@ from millstream_serving.engine.rows import gather
 from millstream_serving.engine.tiles import accumulate, rectify
 
 if TYPE_CHECKING:
-    from millstream_serving.engine.networks import Matrix, Vector, Weights
+    from millstream_serving.engine.layouts import Matrix, Vector
+    from millstream_serving.engine.networks import Weights
     from millstream_serving.engine.rows import StoredRows
 
 Keys = NDArray[np.int64]

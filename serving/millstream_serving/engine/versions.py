@@ -8,7 +8,7 @@ version goes when the last request that used it is done, and no answer can mix t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,34 +16,37 @@ from numpy.typing import NDArray
 from millstream_core.erasure.entries import NOBODY
 from millstream_core.features import EMPTY, PAD
 from millstream_core.tables.multihash import row_keys
-from millstream_serving.engine.contexts import in_context
-from millstream_serving.engine.scoring import Scratch, score, scratch_for
+from millstream_serving.engine.contexts import inputs_of
+from millstream_serving.engine.requests import Lookup, Request
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable
+
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_core.erasure.ledger import Ledger
     from millstream_core.evaluation import GoldenEvents
     from millstream_core.features import Context, ContextFeatures
     from millstream_core.tables.versioned import TableVersion
-    from millstream_serving.engine.networks import Matrix, Weights
+    from millstream_serving.engine.architectures import Network
     from millstream_serving.engine.rows import StoredRows
 
 Keys = NDArray[np.int64]
+Scratch = TypeVar("Scratch")
 
 
 class ScratchPad:
-    """The scratch memory of one thread; made anew when weights of another shape come by."""
+    """The scratch memory of one thread; made anew when a network of another shape comes by."""
 
     def __init__(self) -> None:
-        self._shape: tuple[int, ...] = ()
-        self._scratch: Scratch | None = None
+        self._shape: Hashable = None
+        self._scratch: Any = None
 
-    def fit(self, weights: Weights, history_length: int) -> Scratch:
-        """Scratch that fits these weights."""
-        shape = (*weights.query.shape, *weights.head_hidden.shape, history_length)
+    def fit(self, shape: Hashable, make: Callable[[], Scratch]) -> Scratch:
+        """The scratch of this shape; what `make` returns where there was another one before."""
         if self._scratch is None or shape != self._shape:
-            self._shape, self._scratch = shape, scratch_for(weights, history_length)
-        return self._scratch
+            self._shape, self._scratch = shape, make()
+        scratch: Scratch = self._scratch
+        return scratch
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,9 +55,8 @@ class ModelVersion:
 
     ref: VersionRef
     manifest: Manifest
-    weights: Weights
+    network: Network
     features: ContextFeatures  # what it reads of a context
-    context_part: Matrix  # of the head's first layer, [inputs of a context, H1]
     written: dict[str, TableVersion]  # as its writer left them; the next delta goes on from these
     tables: dict[str, TableVersion]  # without the keys erased since: these answer
     rows: dict[str, StoredRows]  # of the tables of embeddings, as the kernel reads them
@@ -83,39 +85,22 @@ class ModelVersion:
         Returns:
             float32[N]; sigmoid makes probabilities of them.
         """
-        length = self.manifest.architecture.history_length
-        seen = history[-length:]
-        users, rows = self.tables["user"], self.tables["item"]
-        weights = self.weights
-        if len(self.context_part):
-            weights = in_context(
-                weights, self.context_part, self.features, self.tables, self.rows, context
-            )
-        asking, item_keys, seen_keys = (
-            self._row_keys("user", np.array([PAD if user is None else user], np.int64)),
-            self._row_keys("item", items),
-            self._row_keys("item", seen),
+        architecture = self.manifest.architecture
+        request = Request(
+            self._lookup("user", np.array([PAD if user is None else user], np.int64)),
+            self._lookup("item", items),
+            self._lookup("item", history[-architecture.history_length :]),
+            inputs_of(self.features, architecture.context.dim, self.tables, self.rows, context),
         )
         logits = np.empty(len(items), np.float32)
-        score(
-            weights,
-            self.rows["user"],
-            asking,
-            users.slots(asking),
-            self.rows["item"],
-            item_keys,
-            rows.slots(item_keys),
-            seen_keys,
-            rows.slots(seen_keys),
-            pad.fit(self.weights, length),
-            logits,
-        )
+        self.network.score(request, pad, logits)
         return logits
 
-    def _row_keys(self, table: str, keys: Keys) -> Keys:
-        """The keys of the rows that these keys read, the parts of one after those of another."""
+    def _lookup(self, table: str, keys: Keys) -> Lookup:
+        """These keys as those of their rows, the parts of one after those of another."""
         by = self.manifest.tables[table].multi_hash
-        return keys if by is None else row_keys(keys, by).ravel()
+        keys = keys if by is None else row_keys(keys, by).ravel()
+        return Lookup(self.rows[table], keys, self.tables[table].slots(keys))
 
     def history_of(self, user: int) -> Keys:
         """The items that the user clicked last, oldest first, int64[<= L]."""

@@ -16,22 +16,26 @@ from millstream_api.manifest import Architecture, Column, ContextInputs, Default
 from millstream_core.features import EMPTY, ContextFeatures
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.versioned import VersionedTable
-from millstream_serving.engine.contexts import CONTEXT, in_context
-from millstream_serving.engine.networks import prepare, prepare_context, shapes_of
+from millstream_serving.engine.architectures import network_of, shapes_of
+from millstream_serving.engine.contexts import CONTEXT, inputs_of
+from millstream_serving.engine.requests import Lookup, Request
 from millstream_serving.engine.rows import rows_of
-from millstream_serving.engine.scoring import score, scratch_for
+from millstream_serving.engine.versions import ScratchPad
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_SMALLEST = Architecture(
-    name="DIN",
-    embedding_dim=4,
-    attention=(16, 16),
-    head=(16, 16),
-    history_length=2,
-    context=ContextInputs(rows=1, dim=4, floats=2),
-)
+_CONTEXT = ContextInputs(rows=1, dim=4, floats=2)
+_SMALLEST = [
+    Architecture(
+        name="DIN",
+        embedding_dim=4,
+        attention=(16, 16),
+        head=(16, 16),
+        history_length=2,
+        context=_CONTEXT,
+    ),
+]
 _FEATURES = (
     FeatureSpec(name="text", hash=HashFeature(buckets=2)),
     FeatureSpec(name="number", normalise=NormaliseFeature(min=0, max=1)),
@@ -39,43 +43,31 @@ _FEATURES = (
 
 
 def warm_up() -> None:
-    """Run every kernel once on a model of a few rows."""
-    width = _SMALLEST.embedding_dim
+    """Run every kernel once on models of a few rows."""
+    width = _CONTEXT.dim
     table = VersionedTable({"rows": Column(dtype="float32", width=width, group="serve")}, 1 << 12)
     keys, rows = _as_fetched(np.arange(3)), _as_fetched(np.ones((3, width), np.float32))
     base = table.load(None, keys, {"rows": rows}, np.empty(0, np.int64), whole=True)
     delta = table.load(base, keys[1:], {"rows": rows[1:] + 1}, keys[:1], whole=False)
     table.collect()
 
-    dense = {name: np.zeros(shape, np.float32) for name, shape in shapes_of(_SMALLEST).items()}
-    part = prepare_context(_SMALLEST, dense)
-    logits = np.empty(3, np.float32)
-    stored = rows_of(delta, DefaultRow())
-    weights = in_context(
-        prepare(_SMALLEST, dense),
-        part,
-        ContextFeatures(_FEATURES),
-        {CONTEXT: delta},
-        {CONTEXT: stored},
-        EMPTY,
-    )
     by = MultiHash(tables=2, rows=8, seed=0)
     row_keys(keys, by)
     row_keys(np.arange(3), by)
-    user, items, history = np.array([0], np.int64), np.arange(3), np.arange(2)
-    score(
-        weights,
-        stored,
-        user,
-        delta.slots(user),
-        stored,
-        items,
-        delta.slots(items),
-        history,
-        delta.slots(history),
-        scratch_for(weights, _SMALLEST.history_length),
-        logits,
-    )
+
+    stored = rows_of(delta, DefaultRow())
+
+    def lookup(count: int) -> Lookup:
+        asked = np.arange(count)
+        return Lookup(stored, asked, delta.slots(asked))
+
+    features = ContextFeatures(_FEATURES)
+    context = inputs_of(features, width, {CONTEXT: delta}, {CONTEXT: stored}, EMPTY)
+    request = Request(lookup(1), lookup(3), lookup(2), context)
+    logits = np.empty(3, np.float32)
+    for architecture in _SMALLEST:
+        dense = {n: np.zeros(shape, np.float32) for n, shape in shapes_of(architecture).items()}
+        network_of(architecture, dense).score(request, ScratchPad(), logits)
 
 
 def _as_fetched(array: NDArray[Any]) -> NDArray[Any]:

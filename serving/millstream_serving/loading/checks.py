@@ -16,8 +16,9 @@ from millstream_api.manifest import Column, Manifest, Redacted, Table, VersionRe
 from millstream_core.evaluation import GoldenEvents
 from millstream_core.features import ContextFeatures, Transform
 from millstream_core.tables.encoding import finite_rows
+from millstream_serving.engine.architectures import shapes_of
 from millstream_serving.engine.contexts import CONTEXT
-from millstream_serving.engine.networks import UnknownArchitecture, shapes_of
+from millstream_serving.engine.layouts import UnknownArchitecture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

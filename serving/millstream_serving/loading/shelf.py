@@ -22,7 +22,8 @@ from millstream_core.erasure.entries import read_ledger
 from millstream_core.evaluation import GoldenEvents
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
-from millstream_serving.engine.networks import MisshapenWeights, prepare, prepare_context
+from millstream_serving.engine.architectures import network_of
+from millstream_serving.engine.layouts import MisshapenWeights
 from millstream_serving.engine.versions import ModelVersion
 from millstream_serving.loading.checks import Refused, Unsettled, refuse_state, serve_columns
 from millstream_serving.loading.fetching import fetch
@@ -201,7 +202,7 @@ class Shelf:
     def _applied(self, leg: Leg, files: Files, below: ModelVersion | None) -> ModelVersion:
         ref, manifest, is_whole = leg.target, leg.manifest, leg.since is None
         try:
-            weights = prepare(manifest.architecture, files.dense)
+            network = network_of(manifest.architecture, files.dense)
         except MisshapenWeights as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
         storage = self._storage(manifest)
@@ -218,9 +219,8 @@ class Shelf:
         version = ModelVersion(
             ref=ref,
             manifest=manifest,
-            weights=weights,
+            network=network,
             features=features,
-            context_part=prepare_context(manifest.architecture, files.dense),
             written=tables,
             tables=tables,
             rows={},

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from millstream_core.features import ContextFeatures, Transform, read_context
-from millstream_serving.engine.networks import shapes_of
+from millstream_serving.engine.architectures import shapes_of
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.features.store import VersionedHistory
 from millstream_serving.loading.checks import Refused

@@ -6,12 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from millstream_serving.engine.networks import (
-    MisshapenWeights,
-    UnknownArchitecture,
-    prepare,
-    shapes_of,
-)
+from millstream_serving.engine.layouts import MisshapenWeights, UnknownArchitecture
+from millstream_serving.engine.networks import prepare, shapes_of
 from millstream_serving.engine.scoring import BLOCK, scratch_for
 from millstream_serving.engine.tiles import COLUMNS, ROWS, accumulate, rectify
 from tests.builders.serving import Dense, make_architecture, random_dense, scored

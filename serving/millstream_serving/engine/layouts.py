@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from millstream_serving.engine.lines import zeros
 from millstream_serving.engine.tiles import COLUMNS
 
 if TYPE_CHECKING:
@@ -53,13 +54,13 @@ def padded(width: int) -> int:
 def as_matrix(weight: NDArray[np.float32], *, pad_inputs: bool = False) -> Matrix:
     """[outputs, inputs] as [inputs, outputs], outputs (and inputs, after a layer) padded."""
     outputs, inputs = weight.shape
-    matrix = np.zeros((padded(inputs) if pad_inputs else inputs, padded(outputs)), np.float32)
+    matrix = zeros((padded(inputs) if pad_inputs else inputs, padded(outputs)), np.float32)
     matrix[:inputs, :outputs] = weight.T
     return matrix
 
 
 def as_vector(weight: NDArray[np.float32]) -> Vector:
     """[outputs], padded."""
-    vector = np.zeros(padded(len(weight)), np.float32)
+    vector = zeros((padded(len(weight)),), np.float32)
     vector[: len(weight)] = weight
     return vector

@@ -44,7 +44,7 @@ class Weights(NamedTuple):
     attention_out_bias: np.float32
     head_user: Matrix  # [d, H1]
     head_item: Matrix  # [d, H1]
-    head_interest: Matrix  # [d, H1]
+    head_interest: Matrix  # [D, H1], D is d padded
     head_bias: Vector  # [H1]
     head_hidden: Matrix  # [H1, H2]
     head_hidden_bias: Vector  # [H2]
@@ -101,7 +101,7 @@ def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> We
         attention_out_bias=dense["attention.2.bias"][0],
         head_user=_matrix(user),
         head_item=_matrix(item),
-        head_interest=_matrix(interest),
+        head_interest=_matrix(interest, pad_inputs=True),
         head_bias=_vector(dense["head.0.bias"]),
         head_hidden=_matrix(dense["head.1.weight"], pad_inputs=True),
         head_hidden_bias=_vector(dense["head.1.bias"]),

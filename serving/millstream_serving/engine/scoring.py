@@ -4,8 +4,8 @@ One call scores one request without the GIL and without allocating: rows are gat
 decoded on the way, into scratch of the calling thread; candidates go through in blocks that fit
 the first-level cache.
 
-Letters: N candidates, T history items (at most L), d embedding width, A1 A2 H1 H2 padded widths of
-the hidden layers, C candidates of a block.
+Letters: N candidates, T history items (at most L), d embedding width, D the same padded, A1 A2 H1
+H2 padded widths of the hidden layers, C candidates of a block.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from millstream_serving.engine.exponential import exponential
+from millstream_serving.engine.lines import zeros
 from millstream_serving.engine.rows import gather
 from millstream_serving.engine.tiles import accumulate, rectify
 
@@ -35,17 +37,18 @@ class Scratch(NamedTuple):
 
     candidates: Matrix  # [C, d]
     queries: Matrix  # [C, A1]
-    interests: Matrix  # [C, d]
+    interests: Matrix  # [C, D]
     head_first: Matrix  # [C, H1]
     head_second: Matrix  # [C, H2]
     user: Matrix  # [1, d]
     user_part: Matrix  # [1, H1]
     history: Matrix  # [L, d]
+    seen: Matrix  # [L, D], the same
     keys: Matrix  # [L, A1]
     products: Matrix  # [L, d]
     pairs_first: Matrix  # [L, A1]
     pairs_second: Matrix  # [L, A2]
-    attention: Vector  # [L]
+    attention: Vector  # [C · L]
     nothing: Matrix  # [max(L, C), max(A2, H2)], zeros
 
 
@@ -56,22 +59,23 @@ def scratch_for(weights: Weights, history_length: int) -> Scratch:
     longest = history_length
 
     def matrix(rows: int, columns: int) -> Matrix:
-        return np.zeros((rows, columns), np.float32)
+        return zeros((rows, columns), np.float32)
 
     return Scratch(
         candidates=matrix(BLOCK, width),
         queries=matrix(BLOCK, a1),
-        interests=matrix(BLOCK, width),
+        interests=matrix(BLOCK, len(weights.head_interest)),
         head_first=matrix(BLOCK, h1),
         head_second=matrix(BLOCK, h2),
         user=matrix(1, width),
         user_part=matrix(1, h1),
         history=matrix(longest, width),
+        seen=matrix(longest, len(weights.head_interest)),
         keys=matrix(longest, a1),
         products=matrix(longest, width),
         pairs_first=matrix(longest, a1),
         pairs_second=matrix(longest, a2),
-        attention=np.zeros(longest, np.float32),
+        attention=zeros((BLOCK * longest,), np.float32),
         nothing=matrix(max(longest, BLOCK), max(a2, h2)),
     )
 
@@ -82,9 +86,18 @@ def _fill(out: Matrix, rows: int, row: Vector) -> None:
         out[i, :] = row
 
 
+@njit(cache=True, nogil=True, error_model="numpy")
+def copy(rows: Matrix, count: int, out: Matrix) -> None:
+    """out[:count, : width of the rows] = rows[:count]."""
+    for i in range(count):
+        for j in range(rows.shape[1]):
+            out[i, j] = rows[i, j]
+
+
 # Reassociation alone lets the sum be vectorised; full fastmath would assume NaN away.
 @njit(cache=True, nogil=True, error_model="numpy", fastmath={"reassoc", "contract"})
-def _dot(left: Vector, right: Vector) -> np.float32:
+def dot(left: Vector, right: Vector) -> np.float32:
+    """Left · right, added up in any order."""
     total = np.float32(0.0)
     for i in range(len(left)):
         total += left[i] * right[i]
@@ -92,34 +105,95 @@ def _dot(left: Vector, right: Vector) -> np.float32:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _attend(w: Weights, s: Scratch, candidate: int, count: int) -> None:
-    """interests[candidate] = the history, weighted by what this candidate makes of it."""
-    for t in range(count):
-        for j in range(s.history.shape[1]):
-            s.products[t, j] = s.candidates[candidate, j] * s.history[t, j]
-    rectify(s.products, count, w.product, s.keys, s.queries[candidate], s.pairs_first)
-    rectify(
-        s.pairs_first,
-        count,
-        w.attention_hidden,
-        s.nothing,
-        w.attention_hidden_bias,
-        s.pairs_second,
-    )
-
+def softmax(values: Vector) -> None:
+    """Make shares of these values, in place; one that is not a number makes all of them so."""
     highest = np.float32(-np.inf)
-    for t in range(count):
-        s.attention[t] = _dot(s.pairs_second[t], w.attention_out) + w.attention_out_bias
-        highest = max(highest, s.attention[t])
+    for t in range(len(values)):
+        highest = max(highest, values[t])
+    for t in range(len(values)):
+        values[t] = exponential(values[t] - highest)
     total = np.float32(0.0)
-    for t in range(count):
-        s.attention[t] = np.exp(s.attention[t] - highest)
-        total += s.attention[t]
-    s.interests[candidate, :] = np.float32(0.0)
-    for t in range(count):
-        share = s.attention[t] / total
-        for j in range(s.history.shape[1]):
-            s.interests[candidate, j] += share * s.history[t, j]
+    for t in range(len(values)):
+        total += values[t]
+    for t in range(len(values)):
+        values[t] /= total
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def begin(
+    w: Weights,
+    s: Scratch,
+    user_rows: StoredRows,
+    user_keys: Keys,
+    user_slots: Slots,
+    item_rows: StoredRows,
+    history_keys: Keys,
+    history_slots: Slots,
+    count: int,
+) -> None:
+    """What all candidates of a request share: the user's part of the head, and the history."""
+    gather(user_rows, user_keys, user_slots, 0, 1, s.user)
+    _fill(s.user_part, 1, w.head_bias)
+    accumulate(s.user, 1, w.head_user, s.user_part)
+    gather(item_rows, history_keys, history_slots, 0, count, s.history)
+    copy(s.history, count, s.seen)
+    s.keys[:count, :] = np.float32(0.0)
+    accumulate(s.history, count, w.key, s.keys)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def take(
+    w: Weights,
+    s: Scratch,
+    item_rows: StoredRows,
+    item_keys: Keys,
+    item_slots: Slots,
+    start: int,
+    block: int,
+) -> None:
+    """The next candidates, and what the attention asks the history for each."""
+    gather(item_rows, item_keys, item_slots, start, block, s.candidates)
+    _fill(s.queries, block, w.attention_bias)
+    accumulate(s.candidates, block, w.query, s.queries)
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _attend(w: Weights, s: Scratch, block: int, count: int) -> None:
+    """attention[c · T + t] = what candidate c makes of item t of the history."""
+    for candidate in range(block):
+        for t in range(count):
+            for j in range(s.history.shape[1]):
+                s.products[t, j] = s.candidates[candidate, j] * s.history[t, j]
+        rectify(s.products, count, w.product, s.keys, s.queries[candidate], s.pairs_first)
+        rectify(
+            s.pairs_first,
+            count,
+            w.attention_hidden,
+            s.nothing,
+            w.attention_hidden_bias,
+            s.pairs_second,
+        )
+        for t in range(count):
+            s.attention[candidate * count + t] = (
+                dot(s.pairs_second[t], w.attention_out) + w.attention_out_bias
+            )
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def conclude(w: Weights, s: Scratch, block: int, count: int, logits: Vector) -> None:
+    """Logits of these candidates, from the attention that each pays to the history."""
+    s.interests[:block, :] = np.float32(0.0)
+    if count > 0:
+        shares = s.attention[: block * count].reshape(block, count)
+        for candidate in range(block):
+            softmax(shares[candidate])
+        accumulate(shares, block, s.seen[:count], s.interests)
+    s.head_first[:block, :] = np.float32(0.0)
+    accumulate(s.candidates, block, w.head_item, s.head_first)
+    rectify(s.interests, block, w.head_interest, s.head_first, s.user_part[0], s.head_first)
+    rectify(s.head_first, block, w.head_hidden, s.nothing, w.head_hidden_bias, s.head_second)
+    for candidate in range(block):
+        logits[candidate] = dot(s.head_second[candidate], w.head_out) + w.head_out_bias
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -154,25 +228,9 @@ def score(
     w, s = weights, scratch
     count = int(len(history_slots) // item_rows.parts)
     candidates = int(len(item_slots) // item_rows.parts)
-    gather(user_rows, user_keys, user_slots, 0, 1, s.user)
-    _fill(s.user_part, 1, w.head_bias)
-    accumulate(s.user, 1, w.head_user, s.user_part)
-    gather(item_rows, history_keys, history_slots, 0, count, s.history)
-    s.keys[:count, :] = np.float32(0.0)
-    accumulate(s.history, count, w.key, s.keys)
-
+    begin(w, s, user_rows, user_keys, user_slots, item_rows, history_keys, history_slots, count)
     for start in range(0, candidates, BLOCK):
         block = min(BLOCK, candidates - start)
-        gather(item_rows, item_keys, item_slots, start, block, s.candidates)
-        _fill(s.queries, block, w.attention_bias)
-        accumulate(s.candidates, block, w.query, s.queries)
-        s.interests[:block, :] = np.float32(0.0)
-        if count > 0:
-            for candidate in range(block):
-                _attend(w, s, candidate, count)
-        s.head_first[:block, :] = np.float32(0.0)
-        accumulate(s.candidates, block, w.head_item, s.head_first)
-        rectify(s.interests, block, w.head_interest, s.head_first, s.user_part[0], s.head_first)
-        rectify(s.head_first, block, w.head_hidden, s.nothing, w.head_hidden_bias, s.head_second)
-        for candidate in range(block):
-            logits[start + candidate] = _dot(s.head_second[candidate], w.head_out) + w.head_out_bias
+        take(w, s, item_rows, item_keys, item_slots, start, block)
+        _attend(w, s, block, count)
+        conclude(w, s, block, count, logits[start : start + block])

@@ -5,7 +5,7 @@ They are part of the public surface; `tests/unit/api/test_public_surface.py` fre
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Literal
 
 GROUP: Final = "millstream.dev"
 API_VERSION: Final = "v1alpha1"
@@ -31,6 +31,9 @@ HEADER_BATCH: Final = "x-millstream-batch"
 HEADER_WATERMARK: Final = "x-millstream-watermark"  # Unix seconds of the latest event learned
 HEADER_BUDGET: Final = "x-latency-budget-millis"  # of a request
 MOST_BUDGET_MILLIS: Final = 60_000
+
+# Of the numbers that a server multiplies; what it adds up is float32 always.
+Precision = Literal["Float32", "BFloat16"]
 
 CHANNEL_LATEST: Final = "latest"
 CHANNEL_STABLE: Final = "stable"

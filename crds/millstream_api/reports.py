@@ -12,6 +12,7 @@ from typing import Literal
 from pydantic import Field
 
 from millstream_api.manifest import Sha256, VersionRef, Watermark
+from millstream_api.names import Precision
 from millstream_api.wire import Wire
 
 
@@ -52,6 +53,8 @@ class VersionState(Wire):
         ""  # of a refusal: DigestMismatch, LineageBroken, TransformMismatch, NonFiniteRows …
     )
     message: str = ""
+    # Of its scores; left out where they are float32.
+    precision: Precision = Field(default="Float32", exclude_if=lambda named: named == "Float32")
 
 
 class Counters(Wire):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from millstream_api.features import FEATURE_DIM, Feature
-from millstream_api.names import OVERFLOW_PATH
+from millstream_api.names import OVERFLOW_PATH, Precision
 from millstream_api.tables import TablesSpec
 from millstream_api.wire import Wire
 
@@ -77,3 +77,4 @@ class ServerSettings(Wire):
     shadow_requests: int = 200  # recorded requests replayed on a candidate
     latency_budget_millis: int = 50  # in which a request's turn must come
     threads: int = 2
+    precision: Precision = Field(default="Float32", exclude_if=lambda named: named == "Float32")

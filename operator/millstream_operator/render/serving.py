@@ -36,6 +36,7 @@ def server_settings(parent: Parent, spec: RecServingSpec) -> ServerSettings:
         release=f"kube:{parent.namespace}/{release_name(parent)}",
         shadow_requests=max(rollout.delta.shadow_requests, rollout.base.shadow_requests),
         latency_budget_millis=spec.latency_budget_millis,
+        precision=spec.precision,
     )
 
 

@@ -36,6 +36,9 @@ class Network(Protocol):
             logits: float32[N], written.
         """
 
+    def reduced(self) -> Network | None:
+        """The same network in reduced precision; None where there is none on this processor."""
+
 
 class Kind(Protocol):
     """How networks of one architecture are made."""

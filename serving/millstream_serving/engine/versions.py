@@ -23,10 +23,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
 
     from millstream_api.manifest import Manifest, VersionRef
+    from millstream_api.names import Precision
     from millstream_core.erasure.ledger import Ledger
     from millstream_core.evaluation import GoldenEvents
     from millstream_core.features import Context, ContextFeatures
     from millstream_core.tables.versioned import TableVersion
+    from millstream_serving.engine.agreement import Agreement
     from millstream_serving.engine.architectures import Network
     from millstream_serving.engine.rows import StoredRows
 
@@ -64,6 +66,8 @@ class ModelVersion:
     newest: Keys  # [<= 50], newest items
     golden: GoldenEvents  # its last events
     ledger: Ledger = NOBODY  # of erased keys, as of which this answers
+    precision: Precision = "Float32"  # of the network
+    agreement: Agreement | None = None  # of reduced precision with float32; None: not compared
 
     def logits(
         self,

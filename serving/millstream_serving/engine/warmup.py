@@ -67,7 +67,10 @@ def warm_up() -> None:
     logits = np.empty(3, np.float32)
     for architecture in _SMALLEST:
         dense = {n: np.zeros(shape, np.float32) for n, shape in shapes_of(architecture).items()}
-        network_of(architecture, dense).score(request, ScratchPad(), logits)
+        network = network_of(architecture, dense)
+        for each in (network, network.reduced()):
+            if each is not None:
+                each.score(request, ScratchPad(), logits)
 
 
 def _as_fetched(array: NDArray[Any]) -> NDArray[Any]:

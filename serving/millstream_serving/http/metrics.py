@@ -112,7 +112,26 @@ class Metrics(Collector):
         for reason, count in replica.rejected.items():
             rejected.add_metric((reason,), count)
         yield rejected
+        yield from self._agreement()
         yield from self._staleness()
+
+    def _agreement(self) -> Iterator[Metric]:
+        shared = GaugeMetricFamily(
+            f"{PREFIX}_precision_shared_ratio",
+            "Share of the ten best items that a version names in reduced precision too.",
+            labels=("version",),
+        )
+        error = GaugeMetricFamily(
+            f"{PREFIX}_precision_score_error",
+            "Largest difference of a version's scores in reduced precision.",
+            labels=("version",),
+        )
+        for held in self._replica.loaded.versions.values():
+            if held.agreement is not None:
+                shared.add_metric((f"{held.ref}",), held.agreement.shared)
+                error.add_metric((f"{held.ref}",), held.agreement.error)
+        yield shared
+        yield error
 
     def _staleness(self) -> Iterator[Metric]:
         stable = self._replica.routing.stable

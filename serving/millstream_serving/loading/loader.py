@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from millstream_api.manifest import VersionRef
+    from millstream_api.names import Precision
     from millstream_core.store import ModelStore
     from millstream_serving.engine.versions import ModelVersion
 
@@ -55,7 +56,8 @@ class Loaded:
     def state(self, ref: VersionRef) -> VersionState:
         """How it stands with one version."""
         if ref.digest in self.versions:
-            return VersionState(ref=ref, state="Ready")
+            precision = self.versions[ref.digest].precision
+            return VersionState(ref=ref, state="Ready", precision=precision)
         if ref.digest in self.refused:
             return self.refused[ref.digest]
         if ref.digest in self.troubles:
@@ -79,6 +81,7 @@ class Loader:
         stopwatch: Callable[[], float],
         pauses: tuple[float, float] = PAUSES_SECONDS,
         looks: float = LOOK_AT_STORE_SECONDS,
+        precision: Precision = "Float32",
     ) -> None:
         """Nothing runs yet.
 
@@ -88,8 +91,10 @@ class Loader:
             stopwatch: seconds of a clock that never jumps.
             pauses: seconds before the second try, and at most.
             looks: seconds between two looks at the store while nothing is to be loaded.
+            precision: in which versions are to answer, where they can.
         """
         self._looks = looks
+        self._precision = precision
         self._first_pause, self._longest_pause = pauses
         self._store = store
         self._tell = tell
@@ -132,6 +137,7 @@ class Loader:
             seen = self._generation
             try:
                 complete = self._bring_in(self._wanted)
+                self._reduce(seen)
             except Exception:
                 # A fault of this program: say so and try again, for held versions go on serving.
                 log.exception("loading failed in an unforeseen way")
@@ -177,6 +183,13 @@ class Loader:
         self._health = StoreHealth(ok=True, reason="Reachable")
         self._announce()
         return not self._troubles
+
+    def _reduce(self, generation: int) -> None:
+        """Have versions that answer already do so in less time, until others are wanted."""
+        if self._precision == "Float32":
+            return
+        while self._generation == generation and self._shelf.reduce():
+            self._announce()
 
     def _learn_of_erasures(self) -> None:
         ledger = read_ledger(self._store, self._shelf.ledger)

@@ -22,6 +22,7 @@ from millstream_core.erasure.entries import read_ledger
 from millstream_core.evaluation import GoldenEvents
 from millstream_core.store import IntegrityError, ObjectMissing
 from millstream_core.tables.versioned import TableVersion, VersionedTable
+from millstream_serving.engine.agreement import in_reduced_precision
 from millstream_serving.engine.architectures import network_of
 from millstream_serving.engine.layouts import MisshapenWeights
 from millstream_serving.engine.versions import ModelVersion
@@ -84,6 +85,16 @@ class Shelf:
         """Have no version answer for what was erased, from now on."""
         self._forgetting.learn(ledger)
         self.held = {digest: self._forgetting.forgotten(held) for digest, held in self.held.items()}
+
+    def reduce(self) -> bool:
+        """Have one more version answer in reduced precision; False where none is left to try."""
+        for digest, held in self.held.items():
+            if held.agreement is None:
+                tried = in_reduced_precision(held, Pace().rest)
+                if tried is not held:
+                    self.held[digest] = tried
+                    return True
+        return False
 
     def load(
         self,

@@ -14,6 +14,7 @@ import pytest
 from millstream_api.release import Release
 from millstream_api.reports import StoreHealth, VersionState
 from millstream_api.settings import ServerSettings, StoreSettings
+from millstream_serving.engine.agreement import Agreement
 from millstream_serving.http.metrics import Metrics
 from millstream_serving.loading.checks import Finding
 from millstream_serving.loading.loader import Loaded
@@ -26,10 +27,13 @@ HERE = Path(__file__).parent
 V1, V2, V3, V4 = (make_ref(number) for number in range(1, 5))
 
 
-def held(ref, last):
+def held(ref, last, precision="Float32", agreement=None):
     manifest = make_manifest(version=ref.version)
     return SimpleNamespace(
-        ref=ref, manifest=manifest.changed(watermark={"first": last - 10, "last": last})
+        ref=ref,
+        manifest=manifest.changed(watermark={"first": last - 10, "last": last}),
+        precision=precision,
+        agreement=agreement,
     )
 
 
@@ -57,7 +61,10 @@ def replica():
     refused = VersionState(ref=V3, state="Refused", reason="NonFiniteRows", message="2 of 9 rows")
     made.has_loaded(
         Loaded(
-            versions={V1.digest: held(V1, 100.0), V2.digest: held(V2, 130.0)},
+            versions={
+                V1.digest: held(V1, 100.0, "BFloat16", Agreement(32, 0.996875, 0.0012)),
+                V2.digest: held(V2, 130.0),
+            },
             refused={V3.digest: refused},
             store=StoreHealth(ok=False, reason="Unreachable", message="nobody answers"),
             bytes=123_456,

@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import pytest
 
 from millstream_core.store import AccessDenied, StoreUnavailable
+from millstream_serving.loading import shelf
 from millstream_serving.loading.loader import NOTHING_LOADED, Loader
 from millstream_serving.loading.pace import NICENESS
 from tests.builders.objects import MemoryObjects
@@ -20,8 +24,10 @@ class Listener:
 
     def __init__(self):
         self.last = NOTHING_LOADED
+        self.told = []
 
     def __call__(self, loaded):
+        self.told.append(loaded)
         self.last = loaded
 
     def state(self, ref):
@@ -212,3 +218,39 @@ def test_refusals_are_remembered_in_bounded_number(publisher, listener, loader, 
     loader.want(bad)
     until(lambda: listener.state(bad[-1]).state == "Refused", "the last refusal")
     assert len(listener.last.refused) <= 2
+
+
+@dataclass(frozen=True, eq=False)
+class Alike:
+    """A network that has itself in reduced precision."""
+
+    logits: Any
+
+    def score(self, _request, _pad, logits):
+        logits[:] = self.logits[: len(logits)]
+
+    def reduced(self):
+        return Alike(self.logits)
+
+
+@pytest.mark.parametrize("precision", ["Float32", "BFloat16"])
+def test_a_version_answers_at_once_and_then_in_the_precision_asked_for(
+    publisher, listener, monkeypatch, precision
+):
+    scores = np.arange(200, dtype=np.float32)
+    monkeypatch.setattr(shelf, "network_of", lambda *_: Alike(scores))
+    ref = publisher.latest.ref()
+    running = Loader(publisher.store, listener, time.monotonic, precision=precision)
+    running.start()
+    try:
+        running.want([ref])
+        until(lambda: listener.is_ready(ref), "the version")
+        first = next(told for told in listener.told if ref.digest in told.versions)
+        assert first.state(ref).precision == "Float32"
+        after = publisher.publish(changed_rows(publisher, 1))
+        running.want([ref, after])
+        until(lambda: listener.is_ready(after), "the next version")
+        assert listener.state(ref).precision == precision
+        until(lambda: listener.state(after).precision == precision, "its precision")
+    finally:
+        running.stop()

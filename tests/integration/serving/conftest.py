@@ -100,7 +100,9 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
     """Start servers with settings of their own; all are drained at the end."""
     started: list[Running] = []
 
-    async def begin(publisher: Publisher | None = None, **settings: Any) -> Running:
+    async def begin(
+        publisher: Publisher | None = None, *, linger: float = 0.05, **settings: Any
+    ) -> Running:
         publisher = publisher or Publisher(MemoryObjects())
         path = tmp_path / f"release-{len(started)}.json"
         patient = {"latency_budget_millis": 30_000}  # as the client is, however busy the machine
@@ -112,7 +114,7 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Awaitable[Running
         )
         port, leave = free_port(), asyncio.Event()
         task = asyncio.create_task(
-            serve(given, publisher.store, FileRelease(path), "127.0.0.1", port, leave, 0.05)
+            serve(given, publisher.store, FileRelease(path), "127.0.0.1", port, leave, linger)
         )
         client = httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", timeout=30)
         running = Running(publisher, path, client, leave, task)

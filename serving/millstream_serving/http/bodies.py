@@ -15,6 +15,7 @@ BODY_SECONDS: Final = 10.0  # a caller that takes longer to send its body is let
 # A connection that is closed while the caller still sends may be reset and our answer lost with it
 # (RFC 9112, 9.6), so a body that is somewhat too large is received to its end, and not kept.
 LARGEST_RECEIVED: Final = 16 * LARGEST_BODY
+_TOO_SLOW: Final = f"the body did not arrive within {BODY_SECONDS:.0f} s"
 
 
 async def receive(scope: Scope, protocol: HTTPProtocol) -> bytes:
@@ -25,22 +26,28 @@ async def receive(scope: Scope, protocol: HTTPProtocol) -> bytes:
     announced = scope.headers.get("content-length")
     if announced is not None and int(announced) > LARGEST_RECEIVED:
         raise too_large
+    receiving = asyncio.current_task()
+    assert receiving is not None
+    # What asyncio.timeout does, in a quarter of its time, which was a twentieth of a request's.
+    timer = asyncio.get_running_loop().call_later(BODY_SECONDS, receiving.cancel, _TOO_SLOW)
     try:
-        async with asyncio.timeout(BODY_SECONDS):
-            if announced is not None and int(announced) <= LARGEST_BODY:
-                whole: bytes = await protocol()
-                return whole
-            body, received = bytearray(), 0
-            async for chunk in protocol:
-                received += len(chunk)
-                if received <= LARGEST_BODY:
-                    body += chunk
-                elif received > LARGEST_RECEIVED:
-                    raise too_large
-    except TimeoutError as error:
-        raise BadRequest(
-            "BodyTooSlow", f"the body did not arrive within {BODY_SECONDS:.0f} s", 408
-        ) from error
+        if announced is not None and int(announced) <= LARGEST_BODY:
+            whole: bytes = await protocol()
+            return whole
+        body, received = bytearray(), 0
+        async for chunk in protocol:
+            received += len(chunk)
+            if received <= LARGEST_BODY:
+                body += chunk
+            elif received > LARGEST_RECEIVED:
+                raise too_large
+    except asyncio.CancelledError as error:
+        if error.args != (_TOO_SLOW,):
+            raise
+        receiving.uncancel()
+        raise BadRequest("BodyTooSlow", _TOO_SLOW, 408) from error
+    finally:
+        timer.cancel()
     if received > LARGEST_BODY:
         raise too_large
     return bytes(body)

@@ -209,7 +209,7 @@ class Replica:
             self._count(chosen, 500, start)
             raise
         self.tallies.weigh(outcome)
-        if outcome.scores is None:
+        if outcome.best is None:
             self._count(outcome.version, 500, start)
             raise NonFiniteScores(outcome.version, batch)
         self._recorded.append(outcome.asked)
@@ -219,7 +219,7 @@ class Replica:
             version=outcome.version.version,
             batch=batch,
             ids=outcome.ids,
-            scores=outcome.scores.tolist(),
+            scores=outcome.best.scores,
             watermark=None if watermark is None else watermark.last,
             ignored=outcome.ignored,
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from millstream_serving.engine.best import probabilities
 from millstream_serving.engine.versions import ScratchPad
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def compare(version: ModelVersion, network: Network, rest: Callable[[], None]) -
         )
         if np.isfinite(theirs).all():
             shared += len(_best(ours, best) & _best(theirs, best))
-            error = max(error, float(np.abs(_probabilities(ours) - _probabilities(theirs)).max()))
+            error = max(error, float(np.abs(probabilities(ours) - probabilities(theirs)).max()))
         else:
             error = 1.0
         rest()
@@ -103,10 +104,6 @@ def compare(version: ModelVersion, network: Network, rest: Callable[[], None]) -
 
 def _best(logits: NDArray[np.float32], count: int) -> set[int]:
     return set(np.argsort(-logits, kind="stable")[:count].tolist())
-
-
-def _probabilities(logits: NDArray[np.float32]) -> NDArray[np.float64]:
-    return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
 def _evenly(version: ModelVersion, table: str, count: int) -> NDArray[np.int64]:

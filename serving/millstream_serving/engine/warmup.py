@@ -17,6 +17,7 @@ from millstream_core.features import EMPTY, ContextFeatures
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.engine.architectures import network_of, shapes_of
+from millstream_serving.engine.best import best_of
 from millstream_serving.engine.contexts import CONTEXT, inputs_of
 from millstream_serving.engine.requests import Lookup, Request
 from millstream_serving.engine.rows import rows_of
@@ -71,6 +72,7 @@ def warm_up() -> None:
         for each in (network, network.reduced()):
             if each is not None:
                 each.score(request, ScratchPad(), logits)
+    best_of(logits, None)
 
 
 def _as_fetched(array: NDArray[Any]) -> NDArray[Any]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from millstream_core.features import PAD, key_of
+from millstream_serving.engine.best import best_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import VersionRef
     from millstream_core.features import Context
+    from millstream_serving.engine.best import Best
     from millstream_serving.engine.versions import ModelVersion, ScratchPad
     from millstream_serving.features.store import FeatureStore
 
@@ -54,8 +56,8 @@ class Outcome:
     """An answer, or why there is none."""
 
     version: VersionRef  # that answered, or should have
-    ids: list[Id]  # best first; empty where scores is None
-    scores: NDArray[np.float64] | None  # of `ids`; None: no finite answer could be given
+    ids: list[Id]  # best first; empty where there is no best
+    best: Best | None  # of the candidates; None: no finite answer could be given
     nonfinite: tuple[tuple[VersionRef, int], ...]  # versions that failed, and how many scores
     asked: Asked
     ignored: tuple[str, ...] = ()  # values in the context that the version has no feature for
@@ -84,26 +86,19 @@ def answer(
     for version in versions:
         asked, ids = _look_up(query, version, features, popular)
         logits = version.logits(asked.user, asked.items, asked.history, pad, query.context)
-        bad = len(logits) - int(np.count_nonzero(np.isfinite(logits)))
-        if bad:
-            nonfinite.append((version.ref, bad))
+        best = best_of(logits, query.k)
+        if isinstance(best, int):
+            nonfinite.append((version.ref, best))
             continue
-        best = np.argsort(-logits, kind="stable")[: query.k]
         return Outcome(
             version=version.ref,
-            ids=[ids[i] for i in best.tolist()],
-            scores=sigmoid(logits[best]),
+            ids=[ids[place] for place in best.places],
+            best=best,
             nonfinite=tuple(nonfinite),
             asked=asked,
             ignored=tuple(sorted(query.context.keys() - version.features.names)),
         )
     return Outcome(versions[-1].ref, [], None, tuple(nonfinite), asked)
-
-
-def sigmoid(logits: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Probabilities of these logits; exact zeros and ones only beyond double precision."""
-    with np.errstate(over="ignore"):
-        return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
 def _look_up(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from millstream_serving.ranking.answers import sigmoid
+from millstream_serving.engine.best import probabilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -53,5 +53,5 @@ def drift(new: Logits, old: Logits) -> float | None:
 
 def calibration(new: Logits, old: Logits) -> float | None:
     """Mean predicted probability as a multiple of stable's; None of nothing."""
-    known = float(sigmoid(old).sum())
-    return float(sigmoid(new).sum()) / known if known > 0 else None
+    known = float(probabilities(old).sum())
+    return float(probabilities(new).sum()) / known if known > 0 else None

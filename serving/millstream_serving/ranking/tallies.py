@@ -99,10 +99,10 @@ class Tallies:
     def weigh(self, outcome: Outcome) -> None:
         """Take in the scores of an answer, and those that were not fit to be sent."""
         answered = self._since_salt.get(outcome.version.digest)
-        if answered is not None and outcome.scores is not None:
-            answered.scores += len(outcome.scores)
-            answered.score_sum += float(outcome.scores.sum())
-            answered.score_squares += float(outcome.scores @ outcome.scores)
+        if answered is not None and outcome.best is not None:
+            answered.scores += len(outcome.best.scores)
+            answered.score_sum += outcome.best.total
+            answered.score_squares += outcome.best.squares
         for version, count in outcome.nonfinite:
             failed = self._since_salt.get(version.digest)
             if failed is not None:

@@ -246,7 +246,7 @@ async def test_errors_have_the_form_of_the_protocol(running, monkeypatch):
     too_wide = INFERENCE.replace(b"1001", b"9223372036854775808")
     status, message = await refused(running, too_wide)
     assert (status, "64-bit" in message) == (400, True)
-    monkeypatch.setattr("millstream_serving.ranking.answers.sigmoid", lambda _: 1 / 0)
+    monkeypatch.setattr("millstream_serving.ranking.answers.best_of", lambda *_: 1 / 0)
     status, _ = await refused(running, INFERENCE)
     assert status == 500
 

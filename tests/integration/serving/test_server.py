@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from millstream_api.names import HEADER_BATCH, HEADER_BUDGET, HEADER_VERSION, HEADER_WATERMARK
 from millstream_api.release import batch_of
 from millstream_core.store import StoreUnavailable
+from millstream_serving.engine.best import best_of
 from tests.builders.serving import (
     marked_dense,
     marked_rows,
@@ -168,7 +169,7 @@ async def test_a_latency_budget_that_is_none_is_refused(running, budget):
 
 
 async def test_a_fault_of_the_server_is_answered_as_such_and_counted(running, monkeypatch):
-    monkeypatch.setattr("millstream_serving.ranking.answers.sigmoid", lambda _: 1 / 0)
+    monkeypatch.setattr("millstream_serving.ranking.answers.best_of", lambda *_: 1 / 0)
     answer = await running.rank(user_id=1, items=[1001])
     assert (answer.status_code, reason_of(answer)) == (500, "Internal")
     report = await running.report()
@@ -176,7 +177,7 @@ async def test_a_fault_of_the_server_is_answered_as_such_and_counted(running, mo
 
 
 async def test_a_fault_beside_the_ranking_is_answered_as_such(running, monkeypatch):
-    monkeypatch.setattr("millstream_serving.replica.Replica.report", lambda _: 1 / 0)
+    monkeypatch.setattr("millstream_serving.replica.Replica.report", lambda *_: 1 / 0)
     answer = await running.client.get("/release")
     assert (answer.status_code, reason_of(answer)) == (500, "Internal")
 
@@ -459,7 +460,7 @@ async def test_every_answer_tells_how_old_its_newest_event_is(running):
 
 
 async def test_a_server_that_leaves_says_so_and_answers_what_still_comes(start):
-    running = await start()
+    running = await start(linger=2.0)  # longer than a busy machine takes to ask twice
     publisher = running.publisher
     await running.in_force(stable=publisher.publish(random_rows(publisher, 20, 30)))
     assert (await running.client.get("/readyz")).status_code == 200
@@ -482,12 +483,12 @@ async def test_what_is_in_flight_is_answered_however_long_it_takes(start, monkey
     await running.in_force(stable=publisher.publish(random_rows(publisher, 20, 30)))
     gate, is_scoring = threading.Event(), threading.Event()
 
-    def slow(logits):
+    def slow(logits, count):
         is_scoring.set()
         gate.wait(20)
-        return logits.astype(np.float64)
+        return best_of(logits, count)
 
-    monkeypatch.setattr("millstream_serving.ranking.answers.sigmoid", slow)
+    monkeypatch.setattr("millstream_serving.ranking.answers.best_of", slow)
     _, idle = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
     asking = asyncio.create_task(running.rank(user_id=1, items=[1001]))
     await asyncio.to_thread(is_scoring.wait, 20)

@@ -114,7 +114,7 @@ def test_a_query_is_answered_in_its_context(publisher):
     query = Query(3, tuple(ITEMS.tolist()), k=None, context=read_context(GIVEN))
     got = answer(query, [version], VersionedHistory(), 10, ScratchPad())
     logits = version.logits(3, np.array(got.ids), version.history_of(3), ScratchPad(), GIVEN)
-    np.testing.assert_allclose(got.scores, 1 / (1 + np.exp(-logits.astype(np.float64))))
+    np.testing.assert_allclose(got.best.scores, 1 / (1 + np.exp(-logits.astype(np.float64))))
     assert got.asked.context == GIVEN
     assert got.ignored == ()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from millstream_serving.engine.best import Best
 from millstream_serving.ranking.answers import Asked, Outcome
 from millstream_serving.ranking.histograms import AGES, LATENCIES, Histogram
 from millstream_serving.ranking.tallies import Tallies
@@ -39,8 +40,10 @@ def test_every_value_has_a_class_that_reaches_it(bounds, place):
 
 
 def outcome(version, scores, nonfinite=()):
-    array = None if scores is None else np.array(scores, np.float64)
-    return Outcome(version, [], array, nonfinite, NOTHING)
+    best = None
+    if scores is not None:
+        best = Best([], scores, sum(scores), sum(score**2 for score in scores))
+    return Outcome(version, [], best, nonfinite, NOTHING)
 
 
 def test_counters_tell_versions_apart():

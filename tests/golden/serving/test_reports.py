@@ -15,6 +15,7 @@ from millstream_api.release import Release
 from millstream_api.reports import StoreHealth, VersionState
 from millstream_api.settings import ServerSettings, StoreSettings
 from millstream_serving.engine.agreement import Agreement
+from millstream_serving.engine.best import Best
 from millstream_serving.http.metrics import Metrics
 from millstream_serving.loading.checks import Finding
 from millstream_serving.loading.loader import Loaded
@@ -72,6 +73,7 @@ def replica():
             troubles={V4.digest: Finding("Unreachable", "nobody answers")},
         )
     )
+    best = Best([0, 1], [0.25, 0.75], 1.0, 0.25**2 + 0.75**2)
     asked = Asked(None, np.empty(0, np.int64), np.empty(0, np.int64))
     for version, role, seconds, status in (
         (V1, "stable", 0.002, 200),
@@ -81,7 +83,7 @@ def replica():
     ):
         made.tallies.count(role, version.digest, status, seconds)
         made.tallies.date(role, version.digest, 90.0)
-        made.tallies.weigh(Outcome(version, [1, 2], np.array([0.25, 0.75]), (), asked))
+        made.tallies.weigh(Outcome(version, [1, 2], best, (), asked))
     made.tallies.count("none", "", 400, 0.0001)
     made.tallies.unkeyed += 1
     return made

@@ -20,6 +20,8 @@ Group = Literal["train", "serve"]
 # offset as float16, so a row of `width` values takes width + 4 bytes.
 Dtype = Literal["float32", "float16", "int8rows", "int64", "uint32"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+# DIN: attention over the history; DotProduct: the user's tower and the item's row.
+ArchitectureName = Literal["DIN", "DotProduct"]
 # Names that become part of an object's key: no way up, no empty step, nothing to be escaped.
 Lineage = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 RelativePath = Annotated[
@@ -123,10 +125,10 @@ class ContextInputs(Wire):
 class Architecture(Wire):
     """The dense model: what a server needs to run its kernels."""
 
-    name: Literal["DIN"]
+    name: ArchitectureName
     embedding_dim: Width
-    attention: tuple[Width, ...]  # widths of the hidden layers of the attention MLP
-    head: tuple[Width, ...]  # widths of the hidden layers of the output MLP
+    attention: tuple[Width, ...]  # widths of the hidden layers of DIN's attention MLP
+    head: tuple[Width, ...]  # widths of the hidden layers of the output MLP, or the user's tower
     history_length: Width
     # Left out by models without features, whose manifests keep their bytes.
     context: ContextInputs = Field(

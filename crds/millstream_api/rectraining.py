@@ -4,12 +4,13 @@
 a quiet object does not change.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
 from millstream_api.conditions import Condition
 from millstream_api.features import FEATURE_DIM, Features
+from millstream_api.manifest import ArchitectureName
 from millstream_api.resources import (
     GivenTime,
     Image,
@@ -59,8 +60,9 @@ class ModelSpec(Part):
     name: ModelName | None = None
     """Name of the model in the store; by default the name of the object."""
 
-    architecture: Literal["DIN"] = "DIN"
-    """What the dense part computes."""
+    architecture: ArchitectureName = "DIN"
+    """What the dense part computes: attention over the user's history (DIN), or a user vector
+    times the item's row (DotProduct)."""
 
     embedding_dim: Annotated[int, Field(ge=4, le=512, multiple_of=4)] = 64
     """Numbers in one embedding; a multiple of 4."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from millstream_api.features import FEATURE_DIM, Feature
+from millstream_api.manifest import ArchitectureName
 from millstream_api.names import OVERFLOW_PATH, Precision
 from millstream_api.tables import TablesSpec
 from millstream_api.wire import Wire
@@ -50,6 +51,7 @@ class TrainerSettings(Wire):
     store: StoreSettings
     synthetic: SyntheticSource | None = None  # exactly one source is set
     movielens: MovielensSource | None = None
+    architecture: ArchitectureName = Field(default="DIN", exclude_if=lambda name: name == "DIN")
     embedding_dim: int = 64
     history_length: int = 50
     features: tuple[Feature, ...] = Field(default=(), exclude_if=lambda listed: not listed)

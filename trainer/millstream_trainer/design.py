@@ -93,9 +93,9 @@ class Design:
         features = ContextFeatures(settings.features)
         return cls(
             Architecture(
-                name="DIN",
+                name=settings.architecture,
                 embedding_dim=settings.embedding_dim,
-                attention=ATTENTION,
+                attention=ATTENTION if settings.architecture == "DIN" else (),
                 head=HEAD,
                 history_length=settings.history_length,
                 context=ContextInputs(

@@ -21,8 +21,8 @@ from millstream_core.features import PAD
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.usage import Moment, Uses
 from millstream_trainer.design import CONTEXT
-from millstream_trainer.models.din import Inputs
 from millstream_trainer.models.histories import read_and_extend
+from millstream_trainer.models.networks import Inputs
 from millstream_trainer.models.reading import read_rows
 from millstream_trainer.models.rowwise_adagrad import update_rows
 

@@ -24,7 +24,7 @@ from millstream_core.tables.overflow import Overflow
 from millstream_core.tables.training import TrainingTable
 from millstream_trainer.candidates import Candidates
 from millstream_trainer.design import CONTEXT
-from millstream_trainer.models.din import DIN
+from millstream_trainer.models.architectures import network_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from millstream_core.tables.index import Keys
     from millstream_core.tables.snapshots import ColumnSpec
     from millstream_trainer.design import Design
+    from millstream_trainer.models.networks import Network
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ class LiveModel:
 
     design: Design
     tables: dict[str, TrainingTable]
-    network: DIN
+    network: Network
     optimizer: torch.optim.Adam
     candidates: Candidates
     lives: dict[str, Lifecycle]  # of the tables
@@ -82,7 +83,7 @@ class LiveModel:
         Raises:
             ValueError: a memory budget cannot be kept.
         """
-        network = DIN(design.architecture, design.seed).to(device)
+        network = network_of(design.architecture, design.seed).to(device)
         user, item, history = rules.user, rules.item, rules.history
         memories = {"user": user.memory, "item": item.memory, "history": history.memory}
         tables = {

@@ -64,6 +64,7 @@ def trainer_settings(parent: Parent, spec: RecTrainingSpec, created: float) -> T
             start=movielens.start_time.timestamp() if movielens.start_time else created,
             speed=movielens.speed,
         ),
+        architecture=spec.model.architecture,
         embedding_dim=spec.model.embedding_dim,
         history_length=spec.model.history_length,
         features=spec.model.features,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from millstream_serving.engine.din import Din
 from millstream_serving.engine.layouts import UnknownArchitecture
+from millstream_serving.engine.towers import DotProduct
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,7 +66,10 @@ class Kind(Protocol):
         """
 
 
-KINDS: Final[Mapping[str, type[Kind]]] = {"DIN": Din}
+KINDS: Final[Mapping[str, type[Kind]]] = {
+    "DIN": Din,
+    "DotProduct": DotProduct,
+}
 
 
 def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:

@@ -29,13 +29,14 @@ if TYPE_CHECKING:
 _CONTEXT = ContextInputs(rows=1, dim=4, floats=2)
 _SMALLEST = [
     Architecture(
-        name="DIN",
+        name=name,
         embedding_dim=4,
-        attention=(16, 16),
+        attention=attention,
         head=(16, 16),
         history_length=2,
         context=_CONTEXT,
-    ),
+    )
+    for name, attention in (("DIN", (16, 16)), ("DotProduct", ()))
 ]
 _FEATURES = (
     FeatureSpec(name="text", hash=HashFeature(buckets=2)),

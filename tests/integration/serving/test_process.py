@@ -103,11 +103,16 @@ def test_a_taken_port_ends_the_program_with_a_sentence(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "features", [(), make_features()], ids=["without features", "with every kind of feature"]
+    ("features", "shape"),
+    [
+        pytest.param((), {}, id="without features"),
+        pytest.param(make_features(), {}, id="with every kind of feature"),
+        pytest.param((), {"name": "DotProduct", "attention": ()}, id="DotProduct"),
+    ],
 )
-def test_no_kernel_is_compiled_after_the_warm_up(tmp_path, features):
+def test_no_kernel_is_compiled_after_the_warm_up(tmp_path, features, shape):
     """A user must not wait for a compiler, so warm-up has to know every type that is met."""
-    architecture = make_architecture(context=context_inputs(features))
+    architecture = make_architecture(context=context_inputs(features), **shape)
     publisher = Publisher(MemoryObjects(), features=features, architecture=architecture)
     publisher.publish(random_rows(publisher, 20, 30))
     last = publisher.publish(random_rows(publisher, 3, 3, seed=1), gone={"user": [9]})

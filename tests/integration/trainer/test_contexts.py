@@ -118,9 +118,10 @@ CONTEXTUAL = make_settings(
 )
 
 
-def test_scores_in_a_context_are_the_same_on_both_sides() -> None:
+@pytest.mark.parametrize("architecture", ["DIN", "DotProduct"])
+def test_scores_in_a_context_are_the_same_on_both_sides(architecture: str) -> None:
     """torch over restored tables against the server's kernel over the published version."""
-    settings = CONTEXTUAL
+    settings = CONTEXTUAL.changed(architecture=architecture)
     run, version = served(settings, seconds=16)
     with ThreadPoolExecutor(2) as pool:
         store, design = store_of(run.objects, settings), Design.of(settings)

@@ -100,3 +100,16 @@ def test_movielens_is_learned_from_its_own_order() -> None:
     measured = run.trainer._validation.measure()
     assert measured.auc is not None
     assert measured.auc > 0.62
+
+
+@pytest.mark.parametrize("architecture", ["DotProduct"])
+def test_every_architecture_learns(architecture: str) -> None:
+    """Progressive validation over the last of 12,000 events of a taste that turns slowly."""
+    settings = make_settings(
+        architecture=architecture,
+        synthetic=SyntheticSource(start=START, seed=7, users=300, items=200),
+        embedding_dim=16,
+    )
+    run = Run(settings=settings, clock=VirtualClock(seconds=60)).run()
+    assert run.reports[-1].auc is not None
+    assert run.reports[-1].auc > 0.7

@@ -30,16 +30,17 @@ from tests.builders.trainer import (
 )
 
 
-@pytest.fixture(scope="module")
-def trained() -> Run:
-    return Run(clock=VirtualClock(seconds=16)).run()
+@pytest.fixture(scope="module", params=["DIN", "DotProduct"])
+def trained(request: pytest.FixtureRequest) -> Run:
+    settings = make_settings(architecture=request.param)
+    return Run(settings=settings, clock=VirtualClock(seconds=16)).run()
 
 
 @pytest.fixture(scope="module")
 def shelf(trained: Run) -> Shelf:
     with ThreadPoolExecutor(2) as pool:
         shelf = Shelf(store_of(trained.objects), pool)
-        versions = manifests(trained.objects)
+        versions = manifests(trained.objects, trained.settings)
         shelf.load(versions[max(versions)].ref(), lambda _: True, lambda _: None)
     return shelf
 
@@ -131,7 +132,7 @@ def test_both_sides_add_up_the_same_bits(default: str) -> None:
 
 
 def newest(trained: Run, shelf: Shelf) -> ModelVersion:
-    versions = manifests(trained.objects)
+    versions = manifests(trained.objects, trained.settings)
     return shelf.held[versions[max(versions)].ref().digest]
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from millstream_trainer.models.din import DIN, Inputs
+from millstream_trainer.models.din import DIN
+from millstream_trainer.models.networks import Inputs
 from tests.builders.manifests import make_architecture
 
 ARCHITECTURE = make_architecture(embedding_dim=4, history_length=3)

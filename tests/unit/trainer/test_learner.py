@@ -19,7 +19,7 @@ from millstream_core.tables.usage import ONE
 from millstream_trainer.design import SERVED, Design
 from millstream_trainer.learner import Diverged, Learner
 from millstream_trainer.model import LiveModel
-from millstream_trainer.models.din import Inputs
+from millstream_trainer.models.networks import Inputs
 from millstream_trainer.models.reading import read_rows
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.synthetic import SyntheticStream

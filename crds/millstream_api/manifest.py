@@ -20,8 +20,9 @@ Group = Literal["train", "serve"]
 # offset as float16, so a row of `width` values takes width + 4 bytes.
 Dtype = Literal["float32", "float16", "int8rows", "int64", "uint32"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-# DIN: attention over the history; DotProduct: the user's tower and the item's row.
-ArchitectureName = Literal["DIN", "DotProduct"]
+# DIN: attention over the history; DotProduct: the user's tower and the item's row; MLP: one
+# perceptron over the user, the item and the mean of the history.
+ArchitectureName = Literal["DIN", "DotProduct", "MLP"]
 # Names that become part of an object's key: no way up, no empty step, nothing to be escaped.
 Lineage = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 RelativePath = Annotated[

@@ -61,8 +61,8 @@ class ModelSpec(Part):
     """Name of the model in the store; by default the name of the object."""
 
     architecture: ArchitectureName = "DIN"
-    """What the dense part computes: attention over the user's history (DIN), or a user vector
-    times the item's row (DotProduct)."""
+    """What the dense part computes: attention over the user's history (DIN), a user vector times
+    the item's row (DotProduct), or one perceptron over both and the mean of the history (MLP)."""
 
     embedding_dim: Annotated[int, Field(ge=4, le=512, multiple_of=4)] = 64
     """Numbers in one embedding; a multiple of 4."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from millstream_serving.engine.din import Din
 from millstream_serving.engine.layouts import UnknownArchitecture
+from millstream_serving.engine.perceptrons import Perceptron
 from millstream_serving.engine.towers import DotProduct
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ class Kind(Protocol):
 KINDS: Final[Mapping[str, type[Kind]]] = {
     "DIN": Din,
     "DotProduct": DotProduct,
+    "MLP": Perceptron,
 }
 
 

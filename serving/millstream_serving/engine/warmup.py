@@ -36,7 +36,7 @@ _SMALLEST = [
         history_length=2,
         context=_CONTEXT,
     )
-    for name, attention in (("DIN", (16, 16)), ("DotProduct", ()))
+    for name, attention in (("DIN", (16, 16)), ("DotProduct", ()), ("MLP", ()))
 ]
 _FEATURES = (
     FeatureSpec(name="text", hash=HashFeature(buckets=2)),

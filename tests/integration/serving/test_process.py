@@ -108,6 +108,7 @@ def test_a_taken_port_ends_the_program_with_a_sentence(tmp_path):
         pytest.param((), {}, id="without features"),
         pytest.param(make_features(), {}, id="with every kind of feature"),
         pytest.param((), {"name": "DotProduct", "attention": ()}, id="DotProduct"),
+        pytest.param(make_features(), {"name": "MLP", "attention": ()}, id="MLP"),
     ],
 )
 def test_no_kernel_is_compiled_after_the_warm_up(tmp_path, features, shape):

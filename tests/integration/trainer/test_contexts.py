@@ -118,7 +118,7 @@ CONTEXTUAL = make_settings(
 )
 
 
-@pytest.mark.parametrize("architecture", ["DIN", "DotProduct"])
+@pytest.mark.parametrize("architecture", ["DIN", "DotProduct", "MLP"])
 def test_scores_in_a_context_are_the_same_on_both_sides(architecture: str) -> None:
     """torch over restored tables against the server's kernel over the published version."""
     settings = CONTEXTUAL.changed(architecture=architecture)

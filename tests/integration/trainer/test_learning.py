@@ -102,7 +102,7 @@ def test_movielens_is_learned_from_its_own_order() -> None:
     assert measured.auc > 0.62
 
 
-@pytest.mark.parametrize("architecture", ["DotProduct"])
+@pytest.mark.parametrize("architecture", ["DotProduct", "MLP"])
 def test_every_architecture_learns(architecture: str) -> None:
     """Progressive validation over the last of 12,000 events of a taste that turns slowly."""
     settings = make_settings(

@@ -30,7 +30,7 @@ from tests.builders.trainer import (
 )
 
 
-@pytest.fixture(scope="module", params=["DIN", "DotProduct"])
+@pytest.fixture(scope="module", params=["DIN", "DotProduct", "MLP"])
 def trained(request: pytest.FixtureRequest) -> Run:
     settings = make_settings(architecture=request.param)
     return Run(settings=settings, clock=VirtualClock(seconds=16)).run()

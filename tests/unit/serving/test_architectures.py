@@ -19,7 +19,7 @@ from tests.builders.serving import Dense, make_architecture, random_dense
 
 Rows = NDArray[np.float64]
 CONTEXT = ContextInputs(rows=2, dim=4, floats=3)
-FLAT = ("DotProduct",)
+FLAT = ("DotProduct", "MLP")
 NAMES = ("DIN", *FLAT)
 
 

@@ -14,7 +14,7 @@ from tests.builders.manifests import make_architecture
 from tests.builders.trainer import make_settings
 
 CONTEXT = ContextInputs(rows=2, dim=3, floats=1)
-FLAT = ("DotProduct",)
+FLAT = ("DotProduct", "MLP")
 
 
 def make(name: str):
@@ -115,5 +115,5 @@ def test_another_architecture_is_another_lineage() -> None:
     lineages = {
         name: Design.of(make_settings(architecture=name)).lineage() for name in ("DIN", *FLAT)
     }
-    assert len(set(lineages.values())) == 2
+    assert len(set(lineages.values())) == 3
     assert lineages["DIN"] == Design.of(make_settings()).lineage() == "570d0347f404"

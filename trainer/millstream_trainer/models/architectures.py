@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from millstream_trainer.models.din import DIN
+from millstream_trainer.models.perceptrons import MLP
 from millstream_trainer.models.towers import DotProduct
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _NETWORKS: Final[Mapping[str, Callable[[Architecture, int], Network]]] = {
     "DIN": DIN,
     "DotProduct": DotProduct,
+    "MLP": MLP,
 }
 
 

@@ -21,8 +21,8 @@ Group = Literal["train", "serve"]
 Dtype = Literal["float32", "float16", "int8rows", "int64", "uint32"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # DIN: attention over the history; DotProduct: the user's tower and the item's row; MLP: one
-# perceptron over the user, the item and the mean of the history.
-ArchitectureName = Literal["DIN", "DotProduct", "MLP"]
+# perceptron over the user, the item and the mean of the history; Custom: a module of the user's.
+ArchitectureName = Literal["DIN", "DotProduct", "MLP", "Custom"]
 # Names that become part of an object's key: no way up, no empty step, nothing to be escaped.
 Lineage = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 RelativePath = Annotated[
@@ -135,6 +135,9 @@ class Architecture(Wire):
     context: ContextInputs = Field(
         default=ContextInputs(), exclude_if=lambda context: context.width == 0
     )
+    # Of Custom alone: the module that was trained, and the SHA-256 of the graph that computes it.
+    module: str | None = Field(default=None, exclude_if=lambda module: module is None)
+    graph: Sha256 | None = Field(default=None, exclude_if=lambda graph: graph is None)
 
 
 class Watermark(Wire):
@@ -181,6 +184,9 @@ class Manifest(Wire):
     architecture: Architecture
     transform: Sha256
     dense: dict[Group, ObjectRef]  # safetensors
+    # ONNX, of Custom architectures: the weights in `dense` are inputs of it. Deltas name the
+    # object of their base.
+    graph: ObjectRef | None = Field(default=None, exclude_if=lambda graph: graph is None)
     tables: dict[str, Table]
     # What training remembers of keys without a row, by table and way of admission.
     admission: dict[str, Table] = Field(default_factory=dict)

@@ -54,15 +54,48 @@ class ElasticPolicy(Part):
     """Workers that are never exceeded."""
 
 
+class CustomSpec(Part):
+    """A torch module of your own, in a trainer image that has it; see docs/models.md."""
+
+    module: Annotated[
+        str,
+        Field(
+            max_length=200,
+            json_schema_extra=rules(
+                rule(
+                    "self.matches('^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$')",
+                    "write package.file:Class, for example module: shop.ranking:Ranker",
+                )
+            ),
+        ),
+    ]
+    """Where the class is: package.file:Class."""
+
+
 class ModelSpec(Part):
     """The model and how it begins. A change of anything but the name begins a new lineage."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            rule(
+                "(self.architecture == 'Custom') == has(self.custom)",
+                "architecture: Custom and custom: {module: package.file:Class} go together: write"
+                " both or neither",
+                ".custom",
+            )
+        )
+    )
 
     name: ModelName | None = None
     """Name of the model in the store; by default the name of the object."""
 
     architecture: ArchitectureName = "DIN"
     """What the dense part computes: attention over the user's history (DIN), a user vector times
-    the item's row (DotProduct), or one perceptron over both and the mean of the history (MLP)."""
+    the item's row (DotProduct), one perceptron over both and the mean of the history (MLP), or a
+    module of your own (Custom)."""
+
+    custom: CustomSpec | None = None
+    """The module, of architecture Custom."""
 
     embedding_dim: Annotated[int, Field(ge=4, le=512, multiple_of=4)] = 64
     """Numbers in one embedding; a multiple of 4."""

@@ -52,6 +52,7 @@ class TrainerSettings(Wire):
     synthetic: SyntheticSource | None = None  # exactly one source is set
     movielens: MovielensSource | None = None
     architecture: ArchitectureName = Field(default="DIN", exclude_if=lambda name: name == "DIN")
+    custom_module: str | None = Field(default=None, exclude_if=lambda module: module is None)
     embedding_dim: int = 64
     history_length: int = 50
     features: tuple[Feature, ...] = Field(default=(), exclude_if=lambda listed: not listed)

@@ -18,6 +18,7 @@ from millstream_api.manifest import (
     DefaultRow,
     Dtype,
     Manifest,
+    ObjectRef,
     Validation,
     VersionRef,
     Watermark,
@@ -110,6 +111,7 @@ class Publisher:
     history_length: int | None = None  # in the transform; None: as the architecture has it
     served: Dtype = "float32"  # form of the rows of users and items
     default: DefaultRow = field(default_factory=DefaultRow)  # of the same
+    graph: bytes | None = None  # of architecture Custom
     features: tuple[FeatureSpec, ...] = ()  # in the transform; see the architecture's context
     tables: dict[str, Table] = field(
         default_factory=lambda: {"user": {}, "item": {}, "history": {}}
@@ -208,12 +210,22 @@ class Publisher:
             architecture=self.architecture,
             transform=self.store.put_transform(transform.canonical()),
             dense={"serve": write_dense(folder, "serve", proposals | weights)},
+            graph=self._graph(folder),
             tables=written,
             validation=Validation(events=version),
             producer="test",
         )
         self.latest = change(manifest)
         return self.store.commit(self.latest)
+
+    def _graph(self, folder: Folder) -> ObjectRef | None:
+        """Where the graph lies: written once."""
+        if self.graph is None:
+            return None
+        known = None if self.latest is None else self.latest.graph
+        if known is not None and known.sha256 == self.architecture.graph:
+            return known
+        return folder.put("serve/graph.onnx", self.graph)
 
     def forget(self, name: str, key: int) -> None:
         """Drop a row as a trainer does that has read of its erasure: without a tombstone."""

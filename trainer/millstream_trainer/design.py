@@ -82,32 +82,38 @@ class Design:
     seed: int
     user: Embeddings
     item: Embeddings
+    graph: bytes | None = None  # of architecture Custom, whose digest is in the architecture
 
     @classmethod
     def of(cls, settings: TrainerSettings) -> Design:
         """The design that the settings ask for.
 
         Raises:
-            ValueError: the features make no sense.
+            ValueError: the features make no sense, or the module of the user's own does not.
         """
         features = ContextFeatures(settings.features)
+        context = ContextInputs(
+            rows=features.rows,
+            dim=settings.feature_dim if features.rows else 0,
+            floats=features.floats,
+        )
+        graph = _graph(settings, context)
         return cls(
             Architecture(
                 name=settings.architecture,
                 embedding_dim=settings.embedding_dim,
                 attention=ATTENTION if settings.architecture == "DIN" else (),
-                head=HEAD,
+                head=() if graph else HEAD,
                 history_length=settings.history_length,
-                context=ContextInputs(
-                    rows=features.rows,
-                    dim=settings.feature_dim if features.rows else 0,
-                    floats=features.floats,
-                ),
+                context=context,
+                module=settings.custom_module,
+                graph=None if graph is None else hashlib.sha256(graph).hexdigest(),
             ),
             Transform(history_length=settings.history_length, features=settings.features),
             settings.seed,
             user=Embeddings.of(settings.tables.user, settings.seed),
             item=Embeddings.of(settings.tables.item, settings.seed),
+            graph=graph,
         )
 
     def tables(self) -> dict[str, dict[str, ColumnSpec]]:
@@ -158,3 +164,14 @@ class Design:
             described["multi_hash"] = hashed
         canonical = orjson.dumps(described, option=orjson.OPT_SORT_KEYS)
         return hashlib.sha256(canonical).hexdigest()[:12]
+
+
+def _graph(settings: TrainerSettings, context: ContextInputs) -> bytes | None:
+    if settings.architecture != "Custom":
+        return None
+    if settings.custom_module is None:
+        raise ValueError("architecture Custom needs a module: set custom_module")
+    from millstream_trainer.models.custom import export  # noqa: PLC0415 - torch, for few
+
+    width, length = settings.embedding_dim, settings.history_length
+    return export(settings.custom_module, width, length, context.width)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from millstream_serving.engine.din import Din
+from millstream_serving.engine.graphs import Graph, refuse_layers
 from millstream_serving.engine.layouts import UnknownArchitecture
 from millstream_serving.engine.perceptrons import Perceptron
 from millstream_serving.engine.towers import DotProduct
@@ -75,12 +76,20 @@ KINDS: Final[Mapping[str, type[Kind]]] = {
 
 
 def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
-    """See `Kind.shapes`."""
+    """See `Kind.shapes`; a graph says itself which weights it reads."""
+    if architecture.name == "Custom":
+        refuse_layers(architecture)
+        return {}
     return _kind(architecture).shapes(architecture)
 
 
-def network_of(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> Network:
-    """See `Kind.of`."""
+def network_of(
+    architecture: Architecture, dense: Mapping[str, NDArray[Any]], graph: bytes | None = None
+) -> Network:
+    """See `Kind.of`; a Custom architecture needs its graph, and raises UnfitGraph of a bad one."""
+    if architecture.name == "Custom":
+        assert graph is not None, "checked before fetching"
+        return Graph.of(architecture, dense, graph)
     return _kind(architecture).of(architecture, dense)
 
 

@@ -58,6 +58,7 @@ class ModelVersion:
     ref: VersionRef
     manifest: Manifest
     network: Network
+    graph: bytes | None  # that the network computes, of Custom architectures
     features: ContextFeatures  # what it reads of a context
     written: dict[str, TableVersion]  # as its writer left them; the next delta goes on from these
     tables: dict[str, TableVersion]  # without the keys erased since: these answer

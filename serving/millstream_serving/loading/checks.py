@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CANDIDATES: Final = ("candidates.popular", "candidates.new")
 MOST_CANDIDATES: Final = 10_000  # all of them may be scored in one request
+MOST_GRAPH_BYTES: Final = 4 << 20  # of a graph without its weights: hundreds of times the usual
 READABLE: Final = ("float32", "float16", "int8rows")  # the forms its kernel decodes
 
 
@@ -118,6 +119,21 @@ def _architecture_changed(step: Step) -> Finding | None:
     return Finding("ArchitectureMismatch", "a delta cannot change the architecture: publish a base")
 
 
+def _graph_is_unfit(step: Step) -> Finding | None:
+    architecture, graph = step.manifest.architecture, step.manifest.graph
+    digest = None if graph is None else graph.sha256
+    wanted = architecture.graph if architecture.name == "Custom" else None
+    if digest != wanted:
+        return Finding(
+            "Malformed", f"its architecture is computed by graph {wanted}, it brings {digest}"
+        )
+    if graph is not None and graph.bytes > MOST_GRAPH_BYTES:
+        return Finding(
+            "Oversized", f"its graph has {graph.bytes} bytes, {MOST_GRAPH_BYTES} are the most"
+        )
+    return None
+
+
 def _transform_changed(step: Step) -> Finding | None:
     if step.parent is None or step.manifest.transform == step.parent.transform:
         return None
@@ -201,6 +217,7 @@ BEFORE_FETCHING: Final[tuple[Callable[[Step], Finding | None], ...]] = (
     _parent_is_elsewhere,
     _architecture_is_unknown,
     _architecture_changed,
+    _graph_is_unfit,
     _transform_changed,
     _transform_is_unknown,
     _columns_differ,

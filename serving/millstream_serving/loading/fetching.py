@@ -27,6 +27,7 @@ class Files:
     """What a version brings, verified and checked."""
 
     features: ContextFeatures | None  # None: those of the version below
+    graph: bytes | None  # None: that of the version below, if it has one
     dense: dict[str, NDArray[Any]]
     tables: dict[str, TableRows]
 
@@ -46,6 +47,10 @@ def fetch(store: ModelStore, pool: Executor, leg: Leg, parent: Manifest | None) 
         )
     )
     dense = read_dense(store, manifest, "serve")
+    is_same = parent is not None and parent.architecture == manifest.architecture
+    graph = None
+    if manifest.graph is not None and not is_same:
+        graph = store.get_data(manifest.lineage, manifest.graph)
     refuse_dense(manifest.version, dense)
     tables = {
         name: read_table(store, pool, manifest.lineage, table, groups=("serve",))
@@ -56,4 +61,4 @@ def fetch(store: ModelStore, pool: Executor, leg: Leg, parent: Manifest | None) 
     features = None
     if transform is not None:
         features = ContextFeatures(Transform.parse(transform).features)
-    return Files(features, dense, tables)
+    return Files(features, graph, dense, tables)

@@ -25,6 +25,7 @@ from millstream_core.tables.versioned import TableVersion, VersionedTable
 from millstream_serving.engine.agreement import in_reduced_precision
 from millstream_serving.engine.architectures import network_of
 from millstream_serving.engine.layouts import MisshapenWeights
+from millstream_serving.engine.trials import UnfitGraph
 from millstream_serving.engine.versions import ModelVersion
 from millstream_serving.loading.checks import Refused, Unsettled, refuse_state, serve_columns
 from millstream_serving.loading.fetching import fetch
@@ -212,9 +213,12 @@ class Shelf:
 
     def _applied(self, leg: Leg, files: Files, below: ModelVersion | None) -> ModelVersion:
         ref, manifest, is_whole = leg.target, leg.manifest, leg.since is None
+        graph = files.graph
+        if graph is None and below is not None:
+            graph = below.graph
         try:
-            network = network_of(manifest.architecture, files.dense)
-        except MisshapenWeights as error:
+            network = network_of(manifest.architecture, files.dense, graph)
+        except (MisshapenWeights, UnfitGraph) as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
         storage = self._storage(manifest)
         rest = Pace().rest if self.held else _not_at_all
@@ -231,6 +235,7 @@ class Shelf:
             ref=ref,
             manifest=manifest,
             network=network,
+            graph=graph,
             features=features,
             written=tables,
             tables=tables,

@@ -64,7 +64,19 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     ),
     "an unknown architecture": (
         {"model": {"architecture": "Transformer"}},
-        'Unsupported value: "Transformer": supported values: "DIN"',
+        'Unsupported value: "Transformer": supported values: "',
+    ),
+    "an architecture of one's own without its module": (
+        {"model": {"architecture": "Custom"}},
+        "architecture: Custom and custom: {module: package.file:Class} go together",
+    ),
+    "a module without the architecture": (
+        {"model": {"custom": {"module": "shop.ranking:Ranker"}}},
+        "architecture: Custom and custom: {module: package.file:Class} go together",
+    ),
+    "a module without its class": (
+        {"model": {"architecture": "Custom", "custom": {"module": "shop.ranking"}}},
+        "write package.file:Class, for example module: shop.ranking:Ranker",
     ),
     "an odd embedding": ({"model": {"embeddingDim": 18}}, "multiple of 4"),
     "a huge embedding": ({"model": {"embeddingDim": 1024}}, "less than or equal to 512"),

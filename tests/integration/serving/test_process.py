@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 
 from millstream_api.release import Release
 from millstream_api.settings import ServerSettings, StoreSettings
 from tests.builders.features import context_inputs, make_features
+from tests.builders.graphs import computed_by, make_graph
 from tests.builders.objects import MemoryObjects
 from tests.builders.s3_server import s3_server
 from tests.builders.serving import Publisher, make_architecture, random_rows, until
@@ -109,14 +111,21 @@ def test_a_taken_port_ends_the_program_with_a_sentence(tmp_path):
         pytest.param(make_features(), {}, id="with every kind of feature"),
         pytest.param((), {"name": "DotProduct", "attention": ()}, id="DotProduct"),
         pytest.param(make_features(), {"name": "MLP", "attention": ()}, id="MLP"),
+        pytest.param((), {"name": "Custom"}, id="Custom"),
     ],
 )
 def test_no_kernel_is_compiled_after_the_warm_up(tmp_path, features, shape):
     """A user must not wait for a compiler, so warm-up has to know every type that is met."""
     architecture = make_architecture(context=context_inputs(features), **shape)
-    publisher = Publisher(MemoryObjects(), features=features, architecture=architecture)
-    publisher.publish(random_rows(publisher, 20, 30))
-    last = publisher.publish(random_rows(publisher, 3, 3, seed=1), gone={"user": [9]})
+    graph = dense = None
+    if shape.get("name") == "Custom":
+        graph, dense = make_graph(), {"custom.w": np.ones(8, np.float32)}
+        architecture = computed_by(graph)
+    publisher = Publisher(
+        MemoryObjects(), features=features, architecture=architecture, graph=graph
+    )
+    publisher.publish(random_rows(publisher, 20, 30), dense=dense)
+    last = publisher.publish(random_rows(publisher, 3, 3, seed=1), gone={"user": [9]}, dense=dense)
     stored = tmp_path / "objects"
     stored.write_bytes(pickle.dumps((publisher.objects.objects, last)))
     script = """

@@ -118,10 +118,11 @@ CONTEXTUAL = make_settings(
 )
 
 
-@pytest.mark.parametrize("architecture", ["DIN", "DotProduct", "MLP"])
+@pytest.mark.parametrize("architecture", ["DIN", "DotProduct", "MLP", "Custom"])
 def test_scores_in_a_context_are_the_same_on_both_sides(architecture: str) -> None:
     """torch over restored tables against the server's kernel over the published version."""
-    settings = CONTEXTUAL.changed(architecture=architecture)
+    module = "tests.builders.ranker:Ranker" if architecture == "Custom" else None
+    settings = CONTEXTUAL.changed(architecture=architecture, custom_module=module)
     run, version = served(settings, seconds=16)
     with ThreadPoolExecutor(2) as pool:
         store, design = store_of(run.objects, settings), Design.of(settings)

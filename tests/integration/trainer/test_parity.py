@@ -30,9 +30,10 @@ from tests.builders.trainer import (
 )
 
 
-@pytest.fixture(scope="module", params=["DIN", "DotProduct", "MLP"])
+@pytest.fixture(scope="module", params=["DIN", "DotProduct", "MLP", "Custom"])
 def trained(request: pytest.FixtureRequest) -> Run:
-    settings = make_settings(architecture=request.param)
+    module = "tests.builders.ranker:Ranker" if request.param == "Custom" else None
+    settings = make_settings(architecture=request.param, custom_module=module)
     return Run(settings=settings, clock=VirtualClock(seconds=16)).run()
 
 

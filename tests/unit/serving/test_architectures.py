@@ -28,7 +28,10 @@ def make(name: str, **changes: Any) -> Architecture:
     return make_architecture(name=name, **attention | changes)
 
 
-def logits_of(architecture, dense, rows, user, items, history, context=None, pad=None):
+def logits_of(
+    architecture, dense, rows, user, items, history, context=None, *,
+    pad=None, graph=None, network=None,
+):  # fmt: skip
     """Over rows [any, d] where the key of each row is its slot."""
     stored = stored_rows(np.asarray(rows, np.float32), "float32", DefaultRow())
 
@@ -40,7 +43,8 @@ def logits_of(architecture, dense, rows, user, items, history, context=None, pad
         inputs[0] = context
     request = Request(lookup([user]), lookup(items), lookup(history), inputs)
     logits = np.full(len(items), np.nan, np.float32)
-    network_of(architecture, dense).score(request, pad or ScratchPad(), logits)
+    network = network or network_of(architecture, dense, graph)
+    network.score(request, pad or ScratchPad(), logits)
     return logits
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from millstream_trainer.models.custom import Custom
 from millstream_trainer.models.din import DIN
 from millstream_trainer.models.perceptrons import MLP
 from millstream_trainer.models.towers import DotProduct
@@ -18,6 +19,7 @@ _NETWORKS: Final[Mapping[str, Callable[[Architecture, int], Network]]] = {
     "DIN": DIN,
     "DotProduct": DotProduct,
     "MLP": MLP,
+    "Custom": Custom,
 }
 
 

@@ -142,6 +142,10 @@ def _write_data(
         "serve": write_dense(folder, "serve", snapshot.serve),
         "train": write_dense(folder, "train", snapshot.train),
     }
+    # A delta's is that of its base: the lineage's name says that it is the same.
+    graph = standing.parent.graph if standing.parent and not snapshot.is_base else None
+    if graph is None and writer.design.graph is not None:
+        graph = folder.put("serve/graph.onnx", writer.design.graph)
     defaults, hashed = writer.design.defaults(), writer.design.multi_hashes()
     tables = {
         name: write_table(folder, name, table, defaults[name], hashed.get(name))
@@ -163,6 +167,7 @@ def _write_data(
         architecture=writer.design.architecture,
         transform=writer.design.transform.fingerprint(),
         dense=dense,
+        graph=graph,
         tables=tables,
         admission={
             name: write_table(folder, name, memory) for name, memory in sealed.admission.items()

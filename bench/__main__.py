@@ -1,6 +1,7 @@
-"""`python -m bench [data | served | serving | tiers | ways]`: costs, against peers and bars.
+"""`python -m bench [data | models | served | serving | tiers | ways]`: costs, and bars for them.
 
     data     a step of training, checkpoints, a server's versions; at 1e6 and at 1e7 rows
+    models   the model time of a request, by architecture
     served   rows in fewer bytes
     serving  requests, beside other servers
     tiers    rows beyond a memory budget
@@ -21,6 +22,7 @@ from rich.console import Console
 
 from bench.checkpoints import checkpoint_rows
 from bench.lookups import lookup_rows
+from bench.models import model_rows
 from bench.served import served_forms
 from bench.serving.suite import serving_rows
 from bench.tables import table_rows
@@ -48,6 +50,7 @@ def data_rows() -> list[Row]:
 
 SUITES: Final[dict[str, Callable[[], list[Row]]]] = {
     "data": data_rows,
+    "models": model_rows,
     "served": served_forms,
     "serving": serving_rows,
     "tiers": tier_rows,

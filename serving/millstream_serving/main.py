@@ -129,7 +129,13 @@ async def serve(
         if not loop.is_closed():
             loop.call_soon_threadsafe(replica.has_loaded, loaded)
 
-    loader = Loader(store, tell, time.monotonic, precision=settings.precision)
+    loader = Loader(
+        store,
+        tell,
+        time.monotonic,
+        lambda: replica.has_users,
+        precision=settings.precision,
+    )
     replica = Replica(
         os.environ.get("POD_NAME", platform.node()),
         settings,

@@ -234,6 +234,11 @@ class Replica:
 
     # What it says of itself
 
+    @property
+    def has_users(self) -> bool:
+        """Whether this replica is asked for answers and can give them; any thread may ask."""
+        return self._obstacle is None and self.routing.stable is not None
+
     def unready_because(self) -> str | None:
         """Why this replica should get no requests; None where it should.
 

@@ -79,6 +79,7 @@ class Loader:
         store: ModelStore,
         tell: Callable[[Loaded], None],
         stopwatch: Callable[[], float],
+        has_users: Callable[[], bool],
         pauses: tuple[float, float] = PAUSES_SECONDS,
         looks: float = LOOK_AT_STORE_SECONDS,
         precision: Precision = "Float32",
@@ -89,6 +90,7 @@ class Loader:
             store: where versions come from.
             tell: called on the loading thread after every change.
             stopwatch: seconds of a clock that never jumps.
+            has_users: whether this replica is asked for answers; called on the loading thread.
             pauses: seconds before the second try, and at most.
             looks: seconds between two looks at the store while nothing is to be loaded.
             precision: in which versions are to answer, where they can.
@@ -100,7 +102,7 @@ class Loader:
         self._tell = tell
         self._stopwatch = stopwatch
         self._pool = ThreadPoolExecutor(FETCHES_AT_ONCE, thread_name_prefix="fetch")
-        self._shelf = Shelf(store, self._pool)
+        self._shelf = Shelf(store, self._pool, has_users)
         self._wanted: tuple[VersionRef, ...] = ()
         self._changed = threading.Condition()
         self._generation = 0

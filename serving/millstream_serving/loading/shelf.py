@@ -50,16 +50,20 @@ log = logging.getLogger(__name__)
 class Shelf:
     """The versions that this process holds, and the tables whose rows they share."""
 
-    def __init__(self, store: ModelStore, pool: Executor) -> None:
+    def __init__(
+        self, store: ModelStore, pool: Executor, has_users: Callable[[], bool] = lambda: False
+    ) -> None:
         """Hold nothing.
 
         Args:
             store: where versions come from.
             pool: fetches in parallel.
+            has_users: whether work on a version keeps anybody from an answer; asked at every leg.
         """
         self.held: dict[str, ModelVersion] = {}  # by digest
         self._store = store
         self._pool = pool
+        self._has_users = has_users
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ahead")
         self._tables: dict[str, dict[str, VersionedTable]] = {}  # by lineage
         self._forgetting = Forgetting()
@@ -221,7 +225,7 @@ class Shelf:
         except (MisshapenWeights, UnfitGraph) as error:
             raise Refused("Malformed", f"version {manifest.version}: {error}") from error
         storage = self._storage(manifest)
-        rest = Pace().rest if self.held else _not_at_all
+        rest = Pace().rest if self._has_users() else _not_at_all
         sharing = self._kin(ref.lineage) if is_whole else self._below(below, manifest)
         tables = {
             name: _loaded(manifest, name, storage[name], rows, sharing, rest, is_whole=is_whole)
@@ -302,4 +306,4 @@ def _loaded(
 
 
 def _not_at_all() -> None:
-    """Nobody is served yet: the first version is worked on without a rest."""
+    """Nobody is asked for an answer yet: what is needed for that is worked on without a rest."""

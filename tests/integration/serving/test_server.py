@@ -16,6 +16,7 @@ from millstream_api.names import HEADER_BATCH, HEADER_BUDGET, HEADER_VERSION, HE
 from millstream_api.release import batch_of
 from millstream_core.store import StoreUnavailable
 from millstream_serving.engine.best import best_of
+from millstream_serving.loading.pace import Pace
 from tests.builders.serving import (
     marked_dense,
     marked_rows,
@@ -233,6 +234,27 @@ async def test_a_replica_that_starts_mid_rollout_is_ready_when_it_holds_everythi
         return (await running.client.get("/readyz")).status_code == 200
 
     await running.until(is_ready)
+
+
+async def test_loading_is_hurried_until_the_replica_is_ready_and_spread_out_from_then_on(
+    start, monkeypatch
+):
+    """A pod that is not ready has no users whom the work on its versions could disturb."""
+    rests = []
+    monkeypatch.setattr(Pace, "rest", lambda _: rests.append(None))
+    running = await start()
+    publisher = running.publisher
+    versions = [publisher.publish(random_rows(publisher, 5, 5, seed)) for seed in range(4)]
+    running.release(stable=versions[3], hold=(versions[2], versions[0]))
+
+    async def is_ready():
+        return (await running.client.get("/readyz")).status_code == 200
+
+    await running.until(is_ready)
+    assert not rests
+    latest = publisher.publish(random_rows(publisher, 5, 5, seed=9))
+    await running.in_force(stable=latest, hold=(versions[3], versions[2]))
+    assert rests
 
 
 async def test_a_replica_whose_stable_is_refused_does_not_become_ready(start):

@@ -226,7 +226,9 @@ class Listener:
 @pytest.fixture
 def listener(publisher):
     listener = Listener()
-    loader = Loader(publisher.store, listener, time.monotonic, (0.01, 0.02), looks=0.02)
+    loader = Loader(
+        publisher.store, listener, time.monotonic, lambda: True, (0.01, 0.02), looks=0.02
+    )
     loader.start()
     loader.want(all_refs(publisher))
     yield listener
@@ -248,7 +250,7 @@ def test_nothing_is_loaded_while_it_is_not_known_what_was_erased(publisher) -> N
     good = held[key]
     publisher.objects.damage(key, lambda data: data[:-2])
     heard = Listener()
-    loader = Loader(publisher.store, heard, time.monotonic, (0.01, 0.02), looks=0.02)
+    loader = Loader(publisher.store, heard, time.monotonic, lambda: True, (0.01, 0.02), looks=0.02)
     loader.start()
     refs = all_refs(publisher)
     loader.want(refs)

@@ -51,7 +51,7 @@ def listener():
 
 @pytest.fixture
 def loader(publisher, listener):
-    made = Loader(publisher.store, listener, time.monotonic)
+    made = Loader(publisher.store, listener, time.monotonic, lambda: True)
     made.start()
     yield made
     made.stop()
@@ -152,7 +152,7 @@ def test_versions_in_memory_outlive_the_store(publisher, listener, loader):
 
 def test_a_change_of_wish_ends_the_pause_between_two_tries(publisher, listener):
     """A rollback must not wait for a back-off that belongs to another version."""
-    loader = Loader(publisher.store, listener, time.monotonic, pauses=(600.0, 600.0))
+    loader = Loader(publisher.store, listener, time.monotonic, lambda: True, pauses=(600.0, 600.0))
     loader.start()
     base, delta = publisher.latest.ref(), publisher.publish(changed_rows(publisher, 1))
     publisher.objects.fail_with = StoreUnavailable("gone")

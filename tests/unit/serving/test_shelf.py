@@ -107,17 +107,23 @@ def test_from_a_held_version_only_the_delta_is_fetched(publisher, shelf):
     assert load(shelf, delta).ref == delta
 
 
-def test_the_work_on_a_version_is_spread_out_once_another_one_answers(
-    publisher, shelf, monkeypatch
-):
-    """R23: what a starting server loads first keeps nobody from an answer."""
+@pytest.mark.parametrize(
+    "has_users",
+    [
+        pytest.param(False, id="not while nobody is answered, whatever is held"),
+        pytest.param(True, id="once users are answered"),
+    ],
+)
+def test_the_work_on_a_version_is_spread_out(publisher, monkeypatch, has_users):
+    """R23: and a starting server is ready as soon as it can be."""
     rests = []
     monkeypatch.setattr(Pace, "rest", lambda _: rests.append(None))
-    load(shelf, publisher.latest.ref())
-    assert not rests
-    publisher.publish(new_rows(publisher, 1))
-    load(shelf, publisher.latest.ref())
-    assert rests
+    with ThreadPoolExecutor(4) as pool:
+        shelf = Shelf(publisher.store, pool, lambda: has_users)
+        load(shelf, publisher.latest.ref())
+        publisher.publish(new_rows(publisher, 1))
+        load(shelf, publisher.latest.ref())
+    assert bool(rests) == has_users
 
 
 def test_versions_share_the_rows_that_a_delta_does_not_touch(publisher, shelf):

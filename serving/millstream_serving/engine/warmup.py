@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from millstream_api.erasure import Erasure
 from millstream_api.features import FeatureSpec, HashFeature, NormaliseFeature
 from millstream_api.manifest import Architecture, Column, ContextInputs, DefaultRow, MultiHash
+from millstream_core.erasure.ledger import SALT_BYTES, Ledger
 from millstream_core.features import EMPTY, ContextFeatures
+from millstream_core.tables.index import FIRST_CELLS
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.engine.architectures import network_of, shapes_of
@@ -25,6 +28,8 @@ from millstream_serving.engine.versions import ScratchPad
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from millstream_core.tables.versioned import TableVersion
 
 _CONTEXT = ContextInputs(rows=1, dim=4, floats=2)
 _SMALLEST = [
@@ -48,10 +53,13 @@ def warm_up() -> None:
     """Run every kernel once on models of a few rows."""
     width = _CONTEXT.dim
     table = VersionedTable({"rows": Column(dtype="float32", width=width, group="serve")}, 1 << 12)
-    keys, rows = _as_fetched(np.arange(3)), _as_fetched(np.ones((3, width), np.float32))
+    # So many that the index of keys grows on the way.
+    keys = _as_fetched(np.arange(FIRST_CELLS))
+    rows = _as_fetched(np.ones((len(keys), width), np.float32))
     base = table.load(None, keys, {"rows": rows}, np.empty(0, np.int64), whole=True)
     delta = table.load(base, keys[1:], {"rows": rows[1:] + 1}, keys[:1], whole=False)
     table.collect()
+    _forget(delta)
 
     by = MultiHash(tables=2, rows=8, seed=0)
     row_keys(keys, by)
@@ -74,6 +82,16 @@ def warm_up() -> None:
             if each is not None:
                 each.score(request, ScratchPad(), logits)
     best_of(logits, None)
+
+
+def _forget(version: TableVersion) -> None:
+    """Take a key from a version that an entry of the ledger names."""
+    nobody = Ledger(bytes(SALT_BYTES))
+    entry = Erasure(seq=1, action="erase", subject="user", keys=(nobody.hashed("user", 1),), at=0.0)
+    keys = version.index.keys()
+    erased = keys[nobody.extended([entry]).erased("user", keys)]
+    nothing = {column: version.table.values(column)[:0] for column in version.table.columns}
+    version.table.load(version, erased[:0], nothing, erased, whole=False)
 
 
 def _as_fetched(array: NDArray[Any]) -> NDArray[Any]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 NAMESPACE = "path"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def installed() -> Iterator[Installation]:
     if reason := why_no_cluster():
         pytest.skip(reason)
@@ -35,14 +35,19 @@ def installed() -> Iterator[Installation]:
         yield installation
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def kube(installed: Installation) -> Iterator[Kube]:
     with Kube(installed.kubeconfig) as client:
         yield client
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def namespace(installed: Installation) -> str:
     """A restricted namespace in which the examples were applied."""
     steps.apply_examples(installed, NAMESPACE, "rectraining.yaml", "recserving.yaml")
     return NAMESPACE
+
+
+@pytest.fixture
+def url(installed: Installation, namespace: str) -> str:
+    return installed.service_url(namespace, "shop")

@@ -1,21 +1,22 @@
-"""From `kubectl apply` to fresh recommendations, through outages, to nothing left.
+"""From `kubectl apply` to fresh recommendations, and through outages.
 
-The tests tell one story in their order: each goes on from where the one before it ended.
+The tests of this folder tell one story in their order, file by file: each goes on from where the
+one before it ended.
 """
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from demo import installation as steps
 from demo import reaching
-from demo.commands import run
 from millstream_api.names import HEADER_VERSION
 from tests.builders.kube import Kube, eventually
+from tests.e2e.path.looking import condition, explain, lasting_pods, stable, status
 
 if TYPE_CHECKING:
     from demo.installation import Installation
@@ -24,38 +25,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(2400)]
 
 NEW_USERS = itertools.count(1)
-# What the control plane itself keeps in every namespace.
-ALWAYS_THERE = {"kube-root-ca.crt", "default"}
-
-
-def status(kube: Kube, kind: str, namespace: str, name: str) -> dict[str, Any]:
-    found: dict[str, Any] = kube.get(kind, namespace, name).get("status", {})
-    return found
-
-
-def condition(kube: Kube, kind: str, namespace: str, name: str, wanted: str) -> dict[str, Any]:
-    conditions = status(kube, kind, namespace, name).get("conditions", [])
-    return next((each for each in conditions if each["type"] == wanted), {})
-
-
-def explain(installed: Installation, namespace: str) -> str:
-    pods = installed.kubectl("-n", namespace, "get", "pods,rectrainings,recservings")
-    state = "jsonpath={.status}"
-    pods += installed.kubectl("-n", namespace, "get", "recserving", "shop", "--output", state)
-    operator = installed.kubectl(
-        "-n", steps.SYSTEM_NAMESPACE, "logs", "deploy/millstream-operator", "--tail=20"
-    )
-    return f"{pods}\n{operator}"
-
-
-@pytest.fixture
-def url(installed: Installation, namespace: str) -> str:
-    return installed.service_url(namespace, "shop")
-
-
-def stable(kube: Kube, namespace: str, name: str = "shop") -> int | None:
-    version: int | None = status(kube, "RecServing", namespace, name).get("stableVersion")
-    return version
 
 
 def ask_users(url: str, count: int = 40) -> set[int]:
@@ -90,15 +59,6 @@ def test_applied_objects_lead_to_a_model_that_answers(
         f"{url}/v1/rank", json={"user_id": "nobody", "items": ["nothing", 1]}, timeout=5
     )
     assert unknown.status_code == 200, unknown.text
-
-
-def lasting_pods(kube: Kube, namespace: str) -> list[dict[str, Any]]:
-    """Trainer and servers; maintenance comes and goes by the clock."""
-    return [
-        pod
-        for pod in kube.list("Pod", namespace)
-        if all(owner["kind"] != "Job" for owner in pod["metadata"]["ownerReferences"])
-    ]
 
 
 def test_a_delta_reaches_all_users_without_touching_a_pod(
@@ -229,58 +189,3 @@ def test_the_store_is_maintained_beside_training_and_serving(
         120,
         lambda: f"{said}\n{explain(installed, namespace)}",
     )
-
-
-def test_deleting_both_objects_leaves_no_orphan(
-    installed: Installation, kube: Kube, namespace: str
-) -> None:
-    for kind in ("RecServing", "RecTraining"):
-        kube.delete(kind, namespace, "shop")
-    kinds = (
-        "pods,statefulsets,deployments,replicasets,services,configmaps,serviceaccounts,"
-        "poddisruptionbudgets,roles,rolebindings,endpointslices"
-    )
-
-    def left() -> set[str]:
-        names = installed.kubectl("-n", namespace, "get", kinds, "-o", "name").split()
-        return {name for name in names if name.partition("/")[2] not in ALWAYS_THERE}
-
-    eventually(lambda: not left(), "nothing is left", 120, lambda: str(left()))
-
-
-def test_recorded_ratings_train_a_model_too(
-    installed: Installation, kube: Kube, namespace: str
-) -> None:
-    steps.apply_examples(installed, namespace, "movielens.yaml")
-    eventually(
-        lambda: stable(kube, namespace, "movielens") is not None,
-        "a model of the recorded ratings is stable",
-        180,
-        lambda: explain(installed, namespace),
-    )
-    url = installed.service_url(namespace, "movielens")
-    ranked = httpx.post(f"{url}/v1/rank", json={"user_id": 196, "items": [242, 302]}, timeout=5)
-    assert ranked.status_code == 200, ranked.text
-    for kind in ("RecTraining", "RecServing"):
-        kube.delete(kind, namespace, "movielens")
-
-
-def test_uninstalling_the_chart_leaves_only_what_it_promises_to_keep(
-    installed: Installation,
-) -> None:
-    helm = ["helm", "-n", steps.SYSTEM_NAMESPACE, "uninstall", "millstream", "--wait"]
-    run(helm, installed.environment)
-    left = installed.kubectl(
-        "get",
-        "clusterroles,clusterrolebindings",
-        "-l",
-        "app.kubernetes.io/name=millstream",
-        "-o",
-        "name",
-    )
-    assert not left.split()
-    crds = installed.kubectl("get", "crds", "-o", "name").split()
-    assert {name for name in crds if name.endswith("millstream.dev")} == {
-        "customresourcedefinition.apiextensions.k8s.io/rectrainings.millstream.dev",
-        "customresourcedefinition.apiextensions.k8s.io/recservings.millstream.dev",
-    }, "crds.keep keeps them, and so every RecTraining and RecServing"

@@ -18,8 +18,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 import orjson
 from pydantic import ValidationError
@@ -52,6 +51,7 @@ from millstream_core.store.layout import (
     transform_key,
 )
 from millstream_core.store.objects import DOCUMENT_BYTES, Below
+from millstream_core.store.recent import RecentManifests
 from millstream_core.store.redactions import read_redacted, read_redactions
 
 if TYPE_CHECKING:
@@ -60,8 +60,6 @@ if TYPE_CHECKING:
     from millstream_api.erasure import Redactions
     from millstream_core.store.objects import ObjectStore
 
-MANIFESTS_KEPT: Final = 1024
-
 
 class ModelStore:
     """The versions, channels and transforms of one model; safe to share between threads."""
@@ -69,7 +67,7 @@ class ModelStore:
     def __init__(self, objects: ObjectStore, prefix: str, model: str) -> None:
         """Nothing is read or written yet."""
         self.objects: ObjectStore = Below(objects, f"{prefix.strip('/')}/{model}".lstrip("/"))
-        self._manifests: OrderedDict[str, Manifest] = OrderedDict()  # by digest of what was read
+        self._recent = RecentManifests()
         self._redactions: dict[str, Redactions] = {}  # by lineage, as last read
         self._lock = threading.Lock()
 
@@ -116,20 +114,15 @@ class ModelStore:
             self.look_again(ref.lineage)
             redactions = self._redactions[ref.lineage]
         digest = redactions.versions.get(ref.digest, ref.digest)
-        with self._lock:
-            known = self._manifests.get(digest)
-            if known is not None:
-                self._manifests.move_to_end(digest)
-                return known
+        known = self._recent.get(digest)
+        if known is not None:
+            return known
         manifest = (
             self._original(ref)
             if digest == ref.digest
             else read_redacted(self.objects, ref, digest)
         )
-        with self._lock:
-            self._manifests[digest] = manifest
-            while len(self._manifests) > MANIFESTS_KEPT:
-                self._manifests.popitem(last=False)
+        self._recent.keep(digest, manifest)
         return manifest
 
     def look_again(self, lineage: str) -> bool:

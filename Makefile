@@ -2,10 +2,11 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help demo down test check bench lock setup
+.PHONY: help demo down test soak check bench lock setup
 
 PYTHON ?= python3
 VENV := .venv
+SOAK_SECONDS := 1800
 RUN := $(VENV)/bin/python
 UV := $(VENV)/bin/uv
 LOCK := $(UV) pip compile --quiet --generate-hashes --no-emit-index-url --universal \
@@ -32,6 +33,9 @@ test: setup ## every check and test this machine can run
 	wait $$beside || { cat $$log; exit 1; }; cat $$log
 	$(RUN) -m pytest --ignore tests/e2e --ignore tests/property \
 		--numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+soak: setup ## half an hour of requests and new versions: SOAK_SECONDS=600 for less
+	SOAK_SECONDS=$(SOAK_SECONDS) $(RUN) -m pytest tests/integration/serving/test_soak.py
 
 check: setup ## style, types, layers, spelling, generated files
 	$(VENV)/bin/ruff check .

@@ -36,13 +36,13 @@ def run_script(script: str, *arguments: str, through: tuple[str, ...] = ()) -> s
     return done.stdout
 
 
-def anonymous_memory() -> int:
-    """Bytes that this process holds, in memory or swapped out.
+def anonymous_memory(process: int | str = "self") -> int:
+    """Bytes that a process holds, in memory or swapped out.
 
     Not its resident set: that also counts pages of libraries, which the kernel takes back when the
     machine is short of memory, and loses what is swapped out. The sums in /proc/self/status lag
     behind by some pages per processor; the rollup walks the page tables (proc(5)).
     """
-    rollup = Path("/proc/self/smaps_rollup").read_text()
+    rollup = Path(f"/proc/{process}/smaps_rollup").read_text()
     kilobytes = (rollup.split(f"\n{name}:")[1].split()[0] for name in ("Anonymous", "Swap"))
     return sum(map(int, kilobytes)) * 1024

@@ -41,14 +41,24 @@ class S3Server:
 
 
 @contextmanager
-def s3_server(directory: Path, port: int = 0, bucket: str = "models") -> Iterator[S3Server]:
-    """Serve `directory`; a second server over the same directory and port continues the first."""
+def s3_server(
+    directory: Path, port: int = 0, bucket: str = "models", log: Path | None = None
+) -> Iterator[S3Server]:
+    """Serve `directory`; a second server over the same directory and port continues the first.
+
+    Args:
+        directory: of the objects.
+        port: to listen on; 0: any.
+        bucket: made where it is not there.
+        log: gets one line for each request, in the form of S3's access logs.
+    """
     data = directory / "s3"
     data.mkdir(parents=True, exist_ok=True)
     port = port or free_port()
     endpoint = f"http://127.0.0.1:{port}"
     binary = str(Binaries(cache_root(), Progress()).versitygw())
     command = [binary, "--port", f"127.0.0.1:{port}"]
+    command += [] if log is None else ["--access-log", str(log)]
     process = subprocess.Popen(  # noqa: S603 - our own binary
         [*command, "--region", "us-east-1", "posix", str(data)],
         env=os.environ | {"ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY},

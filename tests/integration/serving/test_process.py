@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import pickle
 import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import httpx
 import numpy as np
@@ -17,7 +15,6 @@ import pytest
 
 from millstream_api.manifest import DefaultRow
 from millstream_api.release import Release
-from millstream_api.settings import ServerSettings, StoreSettings
 from millstream_core.erasure.entries import begin_ledger, record
 from millstream_core.tables.index import FIRST_CELLS
 from tests.builders.erasure import SALT
@@ -25,17 +22,14 @@ from tests.builders.features import context_inputs, make_features
 from tests.builders.graphs import computed_by, make_graph
 from tests.builders.objects import MemoryObjects
 from tests.builders.s3_server import s3_server
+from tests.builders.server_process import (
+    CREDENTIALS,
+    advance,
+    environment,
+    server_process,
+    settings_file,
+)
 from tests.builders.serving import Publisher, make_architecture, random_rows, until
-from tests.integration.serving.conftest import free_port
-
-ROOT = Path(__file__).resolve().parents[3]
-CREDENTIALS = {"AWS_ACCESS_KEY_ID": "millstream", "AWS_SECRET_ACCESS_KEY": "millstream-secret"}
-
-
-def environment(**more):
-    path = os.pathsep.join(str(ROOT / each) for each in (".", "crds", "core", "serving"))
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
-    return {**kept, "PYTHONPATH": path, "PYTHONUNBUFFERED": "1", **more}
 
 
 def run(*words, **more):
@@ -48,18 +42,6 @@ def run(*words, **more):
         timeout=60,
         check=False,
     )
-
-
-def settings_file(folder, **fields):
-    given = {
-        "model": "shop",
-        "store": StoreSettings(bucket="models"),
-        "release": f"file:{folder}/release.json",
-        "latency_budget_millis": 30_000,  # as patient as the clients, however busy the machine
-    }
-    path = folder / "settings.json"
-    path.write_bytes(ServerSettings(**given | fields).canonical())
-    return path
 
 
 @pytest.mark.parametrize(
@@ -215,59 +197,33 @@ assert not uncached, uncached
 def test_a_replica_serves_from_a_real_store_outlives_it_and_leaves_without_a_failed_request(
     tmp_path,
 ):
-    port = free_port()
     with s3_server(tmp_path) as store:
         publisher = Publisher(store.objects(), model="shop")
         base = publisher.publish(random_rows(publisher, 20, 30))
         delta = publisher.publish(random_rows(publisher, 3, 3, seed=1))
         settings = store.settings.changed(prefix="models")
-        words = [sys.executable, "-m", "millstream_serving.main", "--linger", "1"]
-        words += ["--settings", str(settings_file(tmp_path, store=settings))]
-        words += ["--host", "127.0.0.1", "--port", str(port)]
-        release = tmp_path / "release.json"
-        release.write_bytes(Release(epoch=1, salt="s", stable=base).canonical())
-        log = (tmp_path / "server.log").open("wb")
-        process = subprocess.Popen(  # noqa: S603 - our own program
-            words,
-            env=environment(**CREDENTIALS, POD_NAME="shop-server-0"),
-            stdout=log,
-            stderr=log,
-        )
-        url = f"http://127.0.0.1:{port}"
-        try:
-            until(lambda: process.poll() is not None or answers(url, "/readyz"), "ready", 120)
-            report = httpx.get(f"{url}/release").json()
-            assert (report["replica"], report["epoch"]) == ("shop-server-0", 1)
-            advance(release, Release(epoch=2, salt="s", stable=delta, hold=(base,)))
-            until(lambda: httpx.get(f"{url}/release").json()["epoch"] == 2, "the delta")
+        first = Release(epoch=1, salt="s", stable=base)
+        with server_process(tmp_path, settings, first) as server:
+            report = server.report()
+            assert (report.replica, report.epoch) == ("shop-server-0", 1)
+            forward = Release(epoch=2, salt="s", stable=delta, hold=(base,))
+            advance(server.release_file, forward)
+            until(lambda: server.report().epoch == 2, "the delta")
 
             store.process.kill()
-            assert httpx.get(f"{url}/recommend/3").json()["version"] == 1
-            advance(release, Release(epoch=3, salt="s", stable=base, hold=(delta,)))
-            until(lambda: httpx.get(f"{url}/recommend/3").json()["version"] == 0, "going back")
+            assert httpx.get(f"{server.url}/recommend/3").json()["version"] == 1
+            back = Release(epoch=3, salt="s", stable=base, hold=(delta,))
+            advance(server.release_file, back)
+            until(
+                lambda: httpx.get(f"{server.url}/recommend/3").json()["version"] == 0,
+                "going back",
+            )
 
-            failed = asyncio.run(ask_while_it_leaves(process, port))
+            failed = asyncio.run(ask_while_it_leaves(server.process, server.port))
             assert failed == []
-            assert process.wait(20) == 0
-        finally:
-            process.kill()
-            process.wait(10)
-            log.close()
-    said = (tmp_path / "server.log").read_text()
+            assert server.process.wait(20) == 0
+            said = server.log.read_text()
     assert "Traceback" not in said, said
-
-
-def advance(path, release):
-    aside = path.with_suffix(".new")
-    aside.write_bytes(release.canonical())
-    aside.rename(path)
-
-
-def answers(url, path):
-    try:
-        return httpx.get(url + path).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 async def ask_while_it_leaves(process, port):

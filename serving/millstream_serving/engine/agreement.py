@@ -110,6 +110,7 @@ def _evenly(version: ModelVersion, table: str, count: int) -> NDArray[np.int64]:
     """Keys of a table that have a row, int64[<= count]."""
     rows = version.tables[table]
     keys = rows.index.keys()
-    some = keys[:: max(1, len(keys) // (2 * count))]  # twice as many: some may have gone
+    # Twice as many: some may have gone. In one piece, for which the kernels are compiled already.
+    some = keys[:: max(1, len(keys) // (2 * count))].copy()
     alive = some[rows.slots(some) >= 0]
-    return alive[:: max(1, len(alive) // count)][:count]
+    return alive[:: max(1, len(alive) // count)][:count].copy()

@@ -240,7 +240,7 @@ def test_a_version_answers_at_once_and_then_in_the_precision_asked_for(
     scores = np.arange(200, dtype=np.float32)
     monkeypatch.setattr(shelf, "network_of", lambda *_: Alike(scores))
     ref = publisher.latest.ref()
-    running = Loader(publisher.store, listener, time.monotonic, precision=precision)
+    running = Loader(publisher.store, listener, time.monotonic, lambda: True, precision=precision)
     running.start()
     try:
         running.want([ref])

@@ -83,9 +83,9 @@ def test_it_goes_on_as_it_began(tmp_path: Path) -> None:
     early, late = (usual_p99(load.answers, *span) for span in ((warm, middle), (middle, end)))
     got = fetched(log)
     level = max(sample.memory for sample in watch.samples if sample.at < warm)
-    # Heaps go on settling: 6 MB in the last ten of fifteen minutes. Rows that are never taken again
-    # were 33 MB in one.
-    most_growth = level / 10
+    # Heaps go on settling, by 4 to 9 MB, whether for three minutes or fifteen. Rows that are never
+    # taken again are 33 MB in one.
+    most_growth = level / 7
     rows = [
         Row(what="seconds", value=SECONDS, unit="s"),
         at_least("requests", len(load.answers), 10 * SECONDS, "requests"),

@@ -20,6 +20,7 @@ from millstream_api.reports import ReplicaReport
 from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
 from millstream_serving.ranking.answers import Asked, Id, IdOutOfRange, Query, answer
 from millstream_serving.ranking.pool import TooLate
+from millstream_serving.ranking.remembered import Remembered
 from millstream_serving.ranking.shadowing import Shadowing
 from millstream_serving.ranking.tallies import Tallies
 from millstream_serving.releases.following import read_release
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
     from millstream_api.manifest import VersionRef
     from millstream_api.release import Release
     from millstream_api.settings import ServerSettings
+    from millstream_serving.engine.versions import ModelVersion
     from millstream_serving.features.store import FeatureStore
+    from millstream_serving.ranking.answers import Outcome
     from millstream_serving.ranking.pool import ScoringPool
 
 log = logging.getLogger(__name__)
@@ -93,6 +96,7 @@ class Replica:
         self.name = name
         self.model = settings.model
         self.tallies = Tallies()
+        self.remembered = Remembered()
         self.routing = NOWHERE
         self.loaded: Loaded = NOTHING_LOADED
         self.rejected: Counter[str] = Counter()  # refused versions by reason, ever
@@ -191,7 +195,12 @@ class Replica:
         chosen, batch = routing.route(None if query.user_id is None else str(query.user_id))
         if chosen is None:
             raise NoVersion(f"no version is in force on this replica yet ({routing.reason})")
-        in_turn = [versions[chosen.digest]]
+        held = versions[chosen.digest]
+        outcome = self.remembered.find(held, query)
+        if outcome is not None:
+            self._count(chosen, 200, start, is_scored=False)
+            return self._ranking(outcome, held, batch)
+        in_turn = [held]
         if routing.stable is not None and chosen != routing.stable:
             in_turn.append(versions[routing.stable.digest])
         job = partial(answer, query, in_turn, self._features, self._settings.popular_candidates)
@@ -213,8 +222,14 @@ class Replica:
             self._count(outcome.version, 500, start)
             raise NonFiniteScores(outcome.version, batch)
         self._recorded.append(outcome.asked)
+        self.remembered.keep(held, query, outcome)
         self._count(outcome.version, 200, start)
-        watermark = versions[outcome.version.digest].manifest.watermark
+        return self._ranking(outcome, versions[outcome.version.digest], batch)
+
+    @staticmethod
+    def _ranking(outcome: Outcome, held: ModelVersion, batch: int | None) -> Ranking:
+        assert outcome.best is not None
+        watermark = held.manifest.watermark
         return Ranking(
             version=outcome.version.version,
             batch=batch,
@@ -224,9 +239,12 @@ class Replica:
             ignored=outcome.ignored,
         )
 
-    def _count(self, version: VersionRef, status: int, start: float) -> None:
+    def _count(
+        self, version: VersionRef, status: int, start: float, *, is_scored: bool = True
+    ) -> None:
         role = self.routing.role(version.digest)
-        self.tallies.count(role, version.digest, status, self._stopwatch() - start)
+        seconds = self._stopwatch() - start if is_scored else None
+        self.tallies.count(role, version.digest, status, seconds)
         held = self.loaded.versions.get(version.digest)
         if status == 200 and held is not None and held.manifest.watermark is not None:
             age = self._clock() - held.manifest.watermark.last

@@ -71,7 +71,7 @@ class Metrics(Collector):
         yield requests
         yield self._histograms(
             "request_duration_seconds",
-            "From the arrival of a ranking request to its answer.",
+            "From the arrival of a ranking request to its answer, unless that was remembered.",
             tallies.latency,
         )
         yield self._histograms(
@@ -82,6 +82,14 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             f"{PREFIX}_requests_unkeyed", "Ranking requests without a user.", value=tallies.unkeyed
         )
+        remembered = CounterMetricFamily(
+            f"{PREFIX}_recommendations",
+            "Recommendations asked for, by whether the version remembered its answer.",
+            labels=("remembered",),
+        )
+        remembered.add_metric(("yes",), self._replica.remembered.hits)
+        remembered.add_metric(("no",), self._replica.remembered.misses)
+        yield remembered
         yield CounterMetricFamily(
             f"{PREFIX}_requests_late",
             "Ranking requests whose turn came after their latency budget.",

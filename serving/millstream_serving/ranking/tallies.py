@@ -75,22 +75,25 @@ class Tallies:
             for pair in [pair for pair in book if pair[1] not in known]:
                 del book[pair]
 
-    def count(self, role: str, digest: str, status: int, seconds: float) -> None:
+    def count(self, role: str, digest: str, status: int, seconds: float | None) -> None:
         """Count one request.
 
         Args:
             role: of the version that answered; "none" where none did.
             digest: of that version, or "".
             status: of the answer.
-            seconds: from its arrival to its answer.
+            seconds: from its arrival to its answer; None: the answer was remembered, which says
+                nothing of how fast a version scores and would flatter the one that is known longer.
         """
         self.requests[role, digest, status] += 1
-        self.latency.setdefault((role, digest), Histogram()).add(seconds)
         tally = self._since_salt.get(digest)
         if tally is not None:
             tally.requests += 1
             tally.errors += status >= 500
-            tally.latency.add(seconds)
+        if seconds is not None:
+            self.latency.setdefault((role, digest), Histogram()).add(seconds)
+            if tally is not None:
+                tally.latency.add(seconds)
 
     def date(self, role: str, digest: str, seconds: float) -> None:
         """Note how old the newest event was that the version behind an answer has learned from."""

@@ -57,6 +57,31 @@ async def test_a_ranking_without_a_user_is_answered_by_stable_without_a_batch(ru
     assert answer.headers[HEADER_BATCH] == "none"
 
 
+async def test_who_asks_for_a_recommendation_again_is_told_the_same_until_the_next_version(running):
+    publisher = running.publisher
+    before = (await running.report()).stable
+
+    async def recommended():
+        answer = await running.client.get("/recommend/4", params={"k": 5})
+        return int(answer.headers[HEADER_VERSION]), answer.json()["items"]
+
+    first, again = await recommended(), await recommended()
+    assert first == again
+    text = (await running.client.get("/metrics")).text
+    assert 'millstream_serving_recommendations_total{remembered="yes"} 1.0' in text
+    assert 'millstream_serving_recommendations_total{remembered="no"} 1.0' in text
+    assert f'request_duration_seconds_count{{role="stable",version="{before}"}} 1.0' in text
+    assert (await running.report()).counters[before.digest].requests == 2
+
+    after = publisher.publish(random_rows(publisher, 20, 30, seed=5))
+    await running.in_force(stable=after)
+    version, items = await recommended()
+    assert version == after.version
+    assert items != first[1]
+    await running.in_force(stable=before)
+    assert await recommended() == first
+
+
 async def test_a_recommendation_is_not_what_the_user_has_seen(running):
     seen = set(running.publisher.tables["history"][4].tolist())
     answer = await running.client.get("/recommend/4", params={"k": 5})

@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-WAITING_PER_THREAD: Final = 64  # queries; at 1 to 2 ms each, the last one waits about 0.1 s
+# Queries, however long they may wait; by the usual budget the pool turns away after a dozen or two.
+WAITING_PER_THREAD: Final = 64
 # Threads that fetch a version run Python too, several of them, and an answer needs the interpreter
 # half a dozen times: at the usual 5 ms a turn it came 50 ms late and more while a delta came in.
 SWITCH_SECONDS: Final = 0.0005

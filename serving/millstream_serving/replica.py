@@ -174,6 +174,10 @@ class Replica:
 
     # Queries
 
+    def check_room(self, budget: float | None) -> None:
+        """Raise Busy where `rank` would, for whoever has not read the query yet."""
+        self._pool.check_room(self._deadline(self._stopwatch(), budget))
+
     async def rank(self, query: Query, budget: float | None = None) -> Ranking:
         """Answer a query with the version that this user gets.
 
@@ -183,7 +187,7 @@ class Replica:
 
         Raises:
             NoVersion: nothing is loaded.
-            Busy: too many queries wait.
+            Busy: too many queries wait for this one to have its turn in time.
             TooLate: its turn came too late.
             IdOutOfRange: an id in the query has no key.
             NonFiniteScores: no version that may answer gives finite scores.
@@ -204,9 +208,7 @@ class Replica:
         if routing.stable is not None and chosen != routing.stable:
             in_turn.append(versions[routing.stable.digest])
         job = partial(answer, query, in_turn, self._features, self._settings.popular_candidates)
-        if budget is None:
-            budget = self._settings.latency_budget_millis / 1e3
-        scoring = self._pool.submit(job, start + budget)
+        scoring = self._pool.submit(job, self._deadline(start, budget))
         try:
             outcome = await scoring
         except IdOutOfRange:
@@ -238,6 +240,9 @@ class Replica:
             watermark=None if watermark is None else watermark.last,
             ignored=outcome.ignored,
         )
+
+    def _deadline(self, start: float, budget: float | None) -> float:
+        return start + (self._settings.latency_budget_millis / 1e3 if budget is None else budget)
 
     def _count(
         self, version: VersionRef, status: int, start: float, *, is_scored: bool = True

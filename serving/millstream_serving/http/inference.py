@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import orjson
 
-from millstream_serving.http.bodies import receive
 from millstream_serving.http.formats import JSON, must_be_json
 from millstream_serving.http.refusals import BadRequest
 from millstream_serving.http.replies import NOBODY, Headers, Reply, headers_of, with_retry
@@ -24,7 +23,7 @@ from millstream_serving.http.tensors import IDS, INPUTS, MOST_VALUES, Wanted, re
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from granian.rsgi import HTTPProtocol, Scope
+    from granian.rsgi import Scope
 
     from millstream_serving.ranking.answers import Query
     from millstream_serving.replica import Ranking, Replica
@@ -99,11 +98,8 @@ class Inference:
             "/v2/models/{model}/ready, and POST /v2/models/{model}/infer",
         )
 
-    async def read(
-        self, scope: Scope, protocol: HTTPProtocol
-    ) -> tuple[Query, Callable[[Ranking], Reply]]:
+    def read(self, scope: Scope, body: bytes) -> tuple[Query, Callable[[Ranking], Reply]]:
         """What an inference asks for, and how to answer it; raises BadRequest."""
-        body = await receive(scope, protocol)
         must_be_json(scope.headers.get("content-type"))
         if scope.headers.get(BINARY_HEADER) is not None:
             raise BadRequest(

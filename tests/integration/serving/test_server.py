@@ -17,6 +17,7 @@ from millstream_api.release import batch_of
 from millstream_core.store import StoreUnavailable
 from millstream_serving.engine.best import best_of
 from millstream_serving.loading.pace import Pace
+from millstream_serving.ranking.answers import answer
 from tests.builders.serving import (
     marked_dense,
     marked_rows,
@@ -166,6 +167,61 @@ async def test_more_queries_than_may_wait_are_turned_away_at_once(start, monkeyp
     assert (counters.requests, counters.errors) == (codes[200], 0)
 
 
+@pytest.fixture
+async def full(start, monkeypatch):
+    """A server whose one thread is at work on a query, and where no other may wait."""
+    monkeypatch.setattr("millstream_serving.main.WAITING_PER_THREAD", 1)
+    running = await start(threads=1)
+    base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
+    await running.in_force(stable=base)
+    is_at_work, gate = threading.Event(), threading.Event()
+
+    def slow_answer(*given):
+        is_at_work.set()
+        gate.wait(20)
+        return answer(*given)
+
+    monkeypatch.setattr("millstream_serving.replica.answer", slow_answer)
+    held = asyncio.create_task(running.rank(user_id=1, items=[1001]))
+    assert await asyncio.to_thread(is_at_work.wait, 20)
+    yield running
+    gate.set()
+    assert (await held).status_code == 200
+
+
+async def head_of(reader):
+    return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).lower()
+
+
+def announced(size):
+    return f"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n".encode()
+
+
+async def test_a_full_server_refuses_a_small_query_before_it_has_been_read(full):
+    """Under overload most of what comes is refused, and that must cost next to nothing."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", full.client.base_url.port)
+    writer.write(announced(16_384))
+    head = await head_of(reader)
+    assert b" 503 " in head
+    assert b"retry-after: 1" in head
+    writer.close()
+    await writer.wait_closed()
+
+
+async def test_a_full_server_reads_a_large_query_so_that_its_refusal_is_not_lost(full):
+    """A connection that is closed on a caller who still sends may be reset."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", full.client.base_url.port)
+    writer.write(announced(16_385))
+    answered = asyncio.create_task(head_of(reader))
+    for _ in range(5):
+        assert (await full.rank(items=[1001])).status_code == 503
+    assert not answered.done()
+    writer.write(b'{"items":[1001]}'.ljust(16_385))
+    assert b" 503 " in await answered
+    writer.close()
+    await writer.wait_closed()
+
+
 @pytest.mark.parametrize("by", ["the settings", "the request"])
 async def test_a_query_whose_turn_comes_too_late_is_refused_and_counted(start, by):
     running = await start(threads=1, latency_budget_millis=1 if by == "the settings" else 30_000)
@@ -175,14 +231,16 @@ async def test_a_query_whose_turn_comes_too_late_is_refused_and_counted(start, b
     query = {"user_id": 1, "items": list(range(1000, 2000)), "history": list(range(1000, 1500))}
     asked = (running.client.post("/v1/rank", json=query, headers=headers) for _ in range(50))
     answers = await asyncio.gather(*asked)
-    late = [answer for answer in answers if answer.status_code == 503]
+    refused = [answer for answer in answers if answer.status_code == 503]
+    late = [answer for answer in refused if reason_of(answer) == "TooLate"]
     assert late, "the others each take milliseconds"
-    assert {reason_of(answer) for answer in late} == {"TooLate"}
+    # Once it is known how long one takes.
+    assert {reason_of(answer) for answer in refused} <= {"TooLate", "Overloaded"}
     assert late[0].headers["retry-after"] == "1"
     metrics = (await running.client.get("/metrics")).text
     assert f"millstream_serving_requests_late_total {len(late)}.0" in metrics
     counters = (await running.report()).counters[base.digest]
-    assert (counters.requests, counters.errors) == (50 - len(late), 0)
+    assert (counters.requests, counters.errors) == (50 - len(refused), 0)
 
 
 @pytest.mark.parametrize("budget", ["0", "-1", "1.5", "soon", "60001", "", "1" * 5000])

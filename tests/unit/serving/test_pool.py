@@ -64,6 +64,68 @@ async def test_a_job_whose_turn_comes_after_its_deadline_is_not_done(clock, pool
     assert await pool.submit(lambda _: "in time", deadline=clock.now + 1) == "in time"
 
 
+@pytest.fixture
+async def slow_pool(clock, pool):
+    """Jobs have taken a second each."""
+
+    def job(_):
+        clock.now += 1
+
+    for _ in range(200):
+        await pool.submit(job)
+    return pool
+
+
+async def test_a_job_that_could_hardly_have_its_turn_in_time_is_turned_away_at_once(
+    clock, slow_pool
+):
+    """Half a second for each of two threads, and it may be twice that."""
+    gate = threading.Event()
+    held = [slow_pool.submit(lambda _: gate.wait(20)) for _ in range(2)]
+    with pytest.raises(Busy):
+        slow_pool.submit(lambda _: None, deadline=clock.now + 0.9)
+    with pytest.raises(Busy):
+        slow_pool.check_room(clock.now + 0.9)
+    slow_pool.check_room(clock.now + 1.1)
+    held.append(slow_pool.submit(lambda _: gate.wait(20), deadline=clock.now + 1.1))
+    gate.set()
+    await asyncio.gather(*held)
+
+
+async def test_a_job_with_a_thread_to_itself_is_done_however_slow_others_were(clock, slow_pool):
+    assert await slow_pool.submit(lambda _: "done", deadline=clock.now + 0.001) == "done"
+
+
+async def test_a_job_that_was_not_done_says_nothing_of_how_long_jobs_take(clock, slow_pool):
+    async def occupied(work):
+        gate, both_at_work = threading.Event(), threading.Barrier(3, timeout=20)
+
+        def hold(_):
+            both_at_work.wait()
+            gate.wait(20)
+
+        held = [slow_pool.submit(hold) for _ in range(2)]
+        both_at_work.wait()
+        late = work()
+        gate.set()
+        await asyncio.gather(*held, *late, return_exceptions=True)
+        return late
+
+    def missed_its_turn():
+        late = slow_pool.submit(lambda _: None, deadline=clock.now + 1.1)
+        clock.now += 1.2
+        return [late]
+
+    def asked():
+        with pytest.raises(Busy):
+            slow_pool.check_room(clock.now + 1)
+        return []
+
+    (late,) = await occupied(missed_its_turn)
+    assert isinstance(late.exception(), TooLate)
+    await occupied(asked)
+
+
 async def test_a_job_whose_asker_has_gone_is_finished_all_the_same(pool, caplog):
     gate = threading.Event()
     gone = pool.submit(lambda _: gate.wait(20))

@@ -55,6 +55,8 @@ lock: setup ## renew the pinned requirements of every image and of development
 	$(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
 	$(LOCK) requirements/movielens.in --no-deps -o requirements/movielens.txt
 	$(LOCK) requirements/peers.in --constraint requirements/dev.txt -o requirements/peers.txt
+	@# robyn wants an older uvloop than ours: its rivals get that one too.
+	$(LOCK) requirements/http.in -o requirements/http.txt
 	for program in operator serving trainer; do \
 		$(LOCK) pyproject.toml --extra $$program --constraint requirements/dev.txt \
 			-o images/$$program/requirements.txt; \

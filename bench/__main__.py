@@ -1,6 +1,7 @@
-"""`python -m bench [data | models | served | serving | tiers | ways]`: costs, and bars for them.
+"""`python -m bench [data | http | models | served | serving | tiers | ways]`: costs, and their bars.
 
     data     a step of training, checkpoints, a server's versions; at 1e6 and at 1e7 rows
+    http     libraries that the server could stand on
     models   the model time of a request, by architecture
     served   rows in fewer bytes
     serving  requests, beside other servers
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 
 from bench.checkpoints import checkpoint_rows
+from bench.http.suite import http_rows
 from bench.lookups import lookup_rows
 from bench.models import model_rows
 from bench.served import served_forms
@@ -30,6 +32,7 @@ from bench.tiers import tier_rows
 from bench.versions import version_rows
 from bench.ways import way_rows
 from demo.report import as_table, write_report
+from devcluster.commands import DevclusterError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +53,7 @@ def data_rows() -> list[Row]:
 
 SUITES: Final[dict[str, Callable[[], list[Row]]]] = {
     "data": data_rows,
+    "http": http_rows,
     "models": model_rows,
     "served": served_forms,
     "serving": serving_rows,
@@ -59,12 +63,16 @@ SUITES: Final[dict[str, Callable[[], list[Row]]]] = {
 
 
 def main() -> int:
-    """Run suites; exit code 0 only if every bar is met."""
+    """Run suites; exit code 0 only if every bar is met, 2 where a tool is missing."""
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure against bars.")
     parser.add_argument("suites", nargs="*", choices=[[], *SUITES], help="all where none is named")
     met = True
     for name in parser.parse_args().suites or SUITES:
-        rows = SUITES[name]()
+        try:
+            rows = SUITES[name]()
+        except DevclusterError as missing:
+            print(missing, file=sys.stderr)
+            return 2
         write_report(REPORTS / f"bench-{name}.json", f"bench-{name}", rows)
         Console(width=None if sys.stdout.isatty() else 160).print(as_table(rows))
         met = met and all(row.holds is not False for row in rows)

@@ -51,17 +51,20 @@ def in_turns(ours: Callable[[], float], theirs: Callable[[], float], runs: int =
     return Turns([each for each, _ in found], [each for _, each in found])
 
 
-def times_faster(what: str, turns: Turns, bar: float, against: str, value: float, unit: str) -> Row:
+def times_faster(
+    what: str, turns: Turns, bar: float | None, against: str, value: float, unit: str
+) -> Row:
     """A row that holds where the other side takes at least `bar` times longer."""
     ratio = median(turns.ratios)
+    here = f"({spread(turns.ratios)} here)"
     return Row(
         what=what,
         value=value,
         unit=unit,
         against=against,
         ratio=ratio,
-        bar=f"≥ {bar:g} × {against} ({_spread(turns.ratios)} here)",
-        holds=ratio >= bar,
+        bar=here if bar is None else f"≥ {bar:g} × {against} {here}",
+        holds=None if bar is None else ratio >= bar,
         runs=len(turns.ours),
     )
 
@@ -75,11 +78,46 @@ def fraction_of(what: str, turns: Turns, bar: float, against: str) -> Row:
         unit="ms",
         against=against,
         ratio=ratio,
-        bar=f"≤ 1/{bar:g} of {against} (1/{ratio:.1f}; 1/{_spread(turns.ratios)} here)",
+        bar=f"≤ 1/{bar:g} of {against} (1/{ratio:.1f}; 1/{spread(turns.ratios)} here)",
         holds=ratio >= bar,
         runs=len(turns.ours),
     )
 
 
-def _spread(values: list[float]) -> str:
+def beside(what: str, turns: Turns, against: str, scale: float, unit: str) -> Row:
+    """A row that has no bar: what ours takes, and how many times that the other side takes."""
+    return Row(
+        what=what,
+        value=median(turns.ours) * scale,
+        unit=unit,
+        against=against,
+        ratio=median(turns.ratios),
+        bar=f"({spread(turns.ratios)} here)",
+        runs=len(turns.ours),
+    )
+
+
+def median_at_most(what: str, values: list[float], bar: float, unit: str) -> Row:
+    """A row that holds where the median of some runs is not larger."""
+    return _held_against(what, values, f"≤ {bar:g}", unit, holds=median(values) <= bar)
+
+
+def median_at_least(what: str, values: list[float], bar: float, unit: str) -> Row:
+    """A row that holds where the median of some runs is not smaller."""
+    return _held_against(what, values, f"≥ {bar:g}", unit, holds=median(values) >= bar)
+
+
+def _held_against(what: str, values: list[float], bar: str, unit: str, *, holds: bool) -> Row:
+    return Row(
+        what=what,
+        value=median(values),
+        unit=unit,
+        bar=f"{bar} ({spread(values)} here)",
+        holds=holds,
+        runs=len(values),
+    )
+
+
+def spread(values: list[float]) -> str:
+    """The smallest and the largest, for a bar."""
     return f"{min(values):.3g}-{max(values):.3g}"

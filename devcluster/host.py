@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from devcluster import network, processes
+from devcluster import debian, network, processes
 from devcluster.commands import DevclusterError, run
 from devcluster.paths import State
 from devcluster.progress import Progress
@@ -122,17 +122,13 @@ def too_long(state: State) -> str | None:
 
 
 def _install(packages: list[str], progress: Progress) -> None:
-    if shutil.which("apt-get") is None:
+    if not debian.is_here():
         raise DevclusterError(
             f"{SETUP} needs what Debian calls {' '.join(packages)}; install these and try again"
         )
     progress.say(f"installing Debian packages: {' '.join(packages)}")
-    quiet = {"DEBIAN_FRONTEND": "noninteractive"}
     with progress.step("installing packages", 40):
-        run(["apt-get", "update", "--quiet"], seconds=600, env=quiet)
-        # Recommended packages would bring services that start at boot.
-        options = ["--yes", "--quiet", "--no-install-recommends"]
-        run(["apt-get", "install", *options, *packages], seconds=1200, env=quiet)
+        debian.install(packages)
 
 
 def _loads(module: str) -> bool:

@@ -7,14 +7,14 @@ import urllib.request
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.serving.servers import Server
+    from bench.serving.processes import Server
     from bench.serving.workload import Request
 
 
 def answer_of(server: Server, request: Request) -> dict[str, Any]:
     """The document that answers a request."""
     asked = urllib.request.Request(  # noqa: S310 - loopback
-        f"{server.url}/v1/rank", request.body(), {"content-type": "application/json"}
+        server.endpoint, request.body(), {"content-type": "application/json"}
     )
     with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
         found: dict[str, Any] = json.loads(answer.read())

@@ -1,7 +1,12 @@
-"""The most that a server answers: wrk, whose connections ask again when they are answered."""
+"""The most that a server answers: wrk, whose connections ask again when they are answered.
+
+How long they wait is told too, but it is what wrk's connections wait, each of which asks nothing
+while it does; what users wait is measured in an open loop.
+"""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -9,10 +14,12 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-if TYPE_CHECKING:
-    from pathlib import Path
+from devcluster import debian
+from devcluster.commands import DevclusterError
 
-    from bench.serving.workload import Request
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 SCRIPT: Final = """
 local bodies = {}
@@ -20,13 +27,14 @@ for line in io.lines("%s") do bodies[#bodies + 1] = line end
 local headers, next_body = { ["content-type"] = "application/json" }, 0
 request = function()
   next_body = next_body %% #bodies + 1
-  return wrk.format("POST", "/v1/rank", headers, bodies[next_body])
+  return wrk.format("POST", nil, headers, bodies[next_body])
 end
-done = function(summary)
+done = function(summary, latency)
   local e = summary.errors
   io.stderr:write(string.format(
-    '{"requests":%%d,"micros":%%d,"failed":%%d}',
-    summary.requests, summary.duration, e.connect + e.read + e.write + e.timeout + e.status))
+    '{"requests":%%d,"micros":%%d,"failed":%%d,"p50":%%d,"p99":%%d}',
+    summary.requests, summary.duration, e.connect + e.read + e.write + e.timeout + e.status,
+    latency:percentile(50), latency:percentile(99)))
 end
 """
 
@@ -37,13 +45,15 @@ class Measured:
 
     per_second: float  # answers
     failed: int
+    p50: float  # milliseconds
+    p99: float
 
 
-def write_script(folder: Path, requests: list[Request]) -> Path:
-    """What wrk asks: these requests, round and round."""
-    bodies, script = folder / "bodies.jsonl", folder / "ask.lua"
-    bodies.write_bytes(b"\n".join(each.body() for each in requests) + b"\n")
-    script.write_text(SCRIPT % bodies)
+def write_script(folder: Path, bodies: Iterable[bytes]) -> Path:
+    """What wrk POSTs: these documents, each in one line, round and round."""
+    lines, script = folder / "bodies.jsonl", folder / "ask.lua"
+    lines.write_bytes(b"".join(body + b"\n" for body in bodies))
+    script.write_text(SCRIPT % lines)
     return script
 
 
@@ -51,12 +61,10 @@ def ask(url: str, script: Path, *, connections: int, seconds: int) -> Measured:
     """Ask as fast as it answers.
 
     Raises:
-        RuntimeError: wrk is not installed, or failed.
+        DevclusterError: wrk is not installed and cannot be.
+        RuntimeError: it failed.
     """
-    program = shutil.which("wrk")
-    if program is None:
-        raise RuntimeError("wrk is not installed: run 'apt-get install wrk'")
-    command = [program, "--threads=1", f"--connections={connections}", f"--duration={seconds}s"]
+    command = [*wrk(), "--threads=1", f"--connections={connections}", f"--duration={seconds}s"]
     done = subprocess.run(
         [*command, "--timeout=10s", f"--script={script}", url],
         capture_output=True,
@@ -65,8 +73,29 @@ def ask(url: str, script: Path, *, connections: int, seconds: int) -> Measured:
     )
     if done.returncode:
         raise RuntimeError(f"wrk failed: {done.stderr.decode()[-500:]}")
-    told = orjson.loads(done.stderr)
+    return read_told(done.stderr)
+
+
+def read_told(told: bytes) -> Measured:
+    """What SCRIPT has wrk say at its end."""
+    found = orjson.loads(told)
     return Measured(
-        per_second=(told["requests"] - told["failed"]) / (told["micros"] * 1e-6),
-        failed=told["failed"],
+        per_second=(found["requests"] - found["failed"]) / (found["micros"] * 1e-6),
+        failed=found["failed"],
+        p50=found["p50"] * 1e-3,
+        p99=found["p99"] * 1e-3,
     )
+
+
+def wrk() -> list[str]:
+    """How wrk is called; installs it on Debian and Ubuntu, as root.
+
+    Raises:
+        DevclusterError: it is missing, and may not be installed.
+    """
+    if shutil.which("wrk") is None:
+        if os.geteuid() != 0 or not debian.is_here():
+            raise DevclusterError("wrk is not installed: run 'apt-get install wrk' as root")
+        print("Installing the Debian package wrk", flush=True)
+        debian.install(["wrk"])
+    return ["wrk"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from bench.serving.workload import ATTENTION, HEAD, dense_weights, table_rows
+from bench.serving.workload import dense_weights, table_rows
 from millstream_api.manifest import Architecture, Chain, Manifest, Validation
 from millstream_core.checkpoint import Folder, write_dense, write_table
 from millstream_core.features import PAD, Transform
@@ -30,7 +30,7 @@ class Publisher:
 
     def __init__(self, store: ModelStore, sizes: Sizes) -> None:
         """Nothing is written yet."""
-        self._store = store
+        self.store = store
         self._sizes = sizes
         rows = ColumnSpec(dtype="float32", width=sizes.width, serve="float32")
         history = ColumnSpec(dtype="int64", width=sizes.history, serve="int64", fill=PAD)
@@ -57,13 +57,13 @@ class Publisher:
 
     def commit(self, manifest: Manifest) -> VersionRef:
         """Make it a version; deltas are written and committed in turn."""
-        self._latest = self._store.commit(manifest)
+        self._latest = self.store.commit(manifest)
         return self._latest
 
     def _written(self, *, whole: bool) -> Manifest:
         number = 1 if self._latest is None else self._latest.version + 1
         with ThreadPoolExecutor(UPLOADS) as pool:
-            folder = Folder(self._store, pool, LINEAGE, f"data/{number}-bench")
+            folder = Folder(self.store, pool, LINEAGE, f"data/{number}-bench")
             tables = {
                 name: _written(folder, name, table, whole=whole)
                 for name, table in self._tables.items()
@@ -87,11 +87,11 @@ class Publisher:
             architecture=Architecture(
                 name="DIN",
                 embedding_dim=self._sizes.width,
-                attention=ATTENTION,
-                head=HEAD,
+                attention=self._sizes.attention,
+                head=self._sizes.head,
                 history_length=self._sizes.history,
             ),
-            transform=self._store.put_transform(transform.canonical()),
+            transform=self.store.put_transform(transform.canonical()),
             dense=dense,
             tables=tables,
             validation=Validation(events=0),

@@ -1,138 +1,132 @@
-"""All figures of the server beside its peers: each load in turns, and every bar."""
+"""All figures of the server beside its peers: each load in turns, and every bar.
+
+One row or more for each line of the table that the server is held to. All but sums are medians of
+three runs or more, with the smallest and the largest of them in the bar.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Final
 
-from bench.measuring import Turns, fraction_of, in_turns, times_faster
+from bench.environments import environment
+from bench.measuring import (
+    Turns,
+    beside,
+    fraction_of,
+    in_turns,
+    median_at_most,
+    times_faster,
+)
 from bench.serving.asking import answer_of
-from bench.serving.closed_loop import ask, write_script
-from bench.serving.environment import ROOT, peers_environment
+from bench.serving.closed_loop import wrk
 from bench.serving.freshness import beside_deltas, first_answer
-from bench.serving.open_loop import visit
-from bench.serving.servers import millstream, peer
+from bench.serving.load import OPEN_SECONDS, Load
+from bench.serving.overload import overload_rows
+from bench.serving.scoring import model_row, outside_row
+from bench.serving.servers import PEERS_BY_NAME, millstream, peer, published
 from bench.serving.workload import Sizes, draw_requests, write_model
 from demo.report import Row, at_least, at_most
 
 if TYPE_CHECKING:
-    from bench.serving.open_loop import Waits
-    from bench.serving.servers import Server
+    from bench.serving.processes import Server
+    from bench.serving.servers import Publication
     from bench.serving.workload import Request
 
 CORES: Final = 2
-CONNECTIONS: Final = 16
-SECONDS: Final = 6
-OPEN_SECONDS: Final = 15.0
-DELTAS_RATE: Final = 150.0  # requests a second while versions come in
 RUNS: Final = 3
+WARM_SECONDS: Final = 3
+DELTAS_RATE: Final = 150.0  # requests a second while versions come in
 REQUESTS: Final = 2000
 COMPARED: Final = 100  # requests of which both sides' answers are held against each other
 YARDSTICK: Final = "FastAPI + uvicorn"
+FACTORED_BAR: Final = 2
+BARS: Final = {YARDSTICK: 5}  # of the others there is none
 
 
 def serving_rows() -> list[Row]:
     """Ours and the peers on this machine, the server's processes and the load sharing its cores."""
-    sizes, environment = Sizes(), peers_environment(ROOT / "build" / "peers")
+    wrk()
+    sizes, packages = Sizes(), environment("peers")
     requests = draw_requests(sizes, REQUESTS)
     with tempfile.TemporaryDirectory() as name, ExitStack() as running:
         folder = Path(name)
-        write_model(folder / "model", sizes)
-        load = _Load(folder, requests)
-
-        def start(**options: bool) -> Server:
-            return running.enter_context(
-                peer(YARDSTICK, environment, folder / "model", workers=CORES, **options)
-            )
-
-        ours = running.enter_context(millstream(folder, sizes, threads=CORES))
-        eager, factored = start(), start(is_factored=True)
-        flask = running.enter_context(
-            peer("Flask + gunicorn", environment, folder / "model", workers=CORES)
-        )
-        agreement = _agreement(ours, eager, requests[:COMPARED])
-        rows = [
-            at_least("answers that name the same ten items as torch", agreement, 0.99, ""),
-            at_most("start to ready, 1e6 + 1e6 rows from S3", ours.started, 5.0, "s"),
-            *_most(load, ours, eager, 5),
-            *_most(load, ours, factored, 2),
-            *_most(load, ours, flask, 5),
-            *_waits(load, ours, eager),
-            first_answer(ours, requests[0]),
-            beside_deltas(ours, partial(load.waits, ours, DELTAS_RATE), OPEN_SECONDS),
+        model = folder / "model"
+        write_model(model, sizes)
+        load = Load(folder, requests)
+        publication = running.enter_context(published(folder / "ours", sizes))
+        start = partial(peer, environment=packages, model=model, workers=CORES)
+        alone = _alone(load, publication)
+        ours = running.enter_context(millstream(publication, threads=CORES))
+        load.most(ours)  # warm
+        starts = [*alone.starts, ours.started]
+        rows = [median_at_most("start to ready, 1e6 + 1e6 rows from S3", starts, 5.0, "s")]
+        for each in PEERS_BY_NAME:
+            with start(each) as other:
+                rows += _against(load, ours, other, BARS.get(each), requests[:COMPARED])
+                if each == YARDSTICK:
+                    rows += _waits(load, ours, other)
+        with start(YARDSTICK, is_factored=True) as other:
+            rows += _against(load, ours, other, FACTORED_BAR, requests[:COMPARED])
+        rows += overload_rows(load, ours, RUNS)
+        rows += first_answer(publication, ours, requests[0])
+        visit = partial(load.waits, ours, DELTAS_RATE)
+        rows += beside_deltas(publication, visit, OPEN_SECONDS, RUNS)
+        rows += [
+            at_most("memory with both cores in use against one", alone.shared, 1.2, "×"),
+            at_most("failed requests of millstream", load.failed[ours.name], 0, ""),
         ]
-        memory = {each.name: each.memory() / 1e6 for each in (ours, eager)}
-        single = running.enter_context(millstream(folder / "one", sizes, threads=1))
-        load.most(single)
-        shared = memory[ours.name] / (single.memory() / 1e6)
-        return [
-            *rows,
-            Row(
-                what="memory",
-                value=memory[ours.name],
-                unit="MB",
-                against=YARDSTICK,
-                ratio=memory[eager.name] / memory[ours.name],
-            ),
-            at_most("memory with both cores in use against one", shared, 1.2, "×"),
-            at_most("failed requests, of all servers", load.failed, 0, ""),
-        ]
+        rows.append(model_row(publication, model, requests, RUNS))
+    with tempfile.TemporaryDirectory() as name:
+        return [*rows, outside_row(Path(name), RUNS)]
 
 
-class _Load:
-    """What is asked of every server alike."""
+@dataclass(frozen=True)
+class _Alone:
+    """What was seen of servers that were started for that alone."""
 
-    def __init__(self, folder: Path, requests: list[Request]) -> None:
-        self._requests = requests
-        self._script = write_script(folder, requests)
-        self.processor: dict[str, float] = {}  # seconds an answer, by server, in the last run
-        self.failed = 0
-
-    def most(self, server: Server) -> float:
-        """Answers a second in a closed loop."""
-        before = server.processor_seconds()
-        found = ask(server.url, self._script, connections=CONNECTIONS, seconds=SECONDS)
-        used = server.processor_seconds() - before
-        self.processor[server.name] = used / (found.per_second * SECONDS)
-        self.failed += found.failed
-        return found.per_second
-
-    def waits(self, server: Server, per_second: float) -> Waits:
-        """How long users wait in an open loop."""
-        found = visit(server.url, self._requests, per_second=per_second, seconds=OPEN_SECONDS)
-        self.failed += found.failed
-        return found
+    starts: list[float]  # seconds
+    shared: float  # memory with all cores in use, as a multiple of that with one
 
 
-def _most(load: _Load, ours: Server, other: Server, bar: float) -> list[Row]:
-    load.most(other)  # warm
-    load.most(ours)
+def _alone(load: Load, publication: Publication) -> _Alone:
+    starts, memory = [], []
+    for threads in (1, CORES):
+        with millstream(publication, threads=threads) as server:
+            starts.append(server.started)
+            load.most(server)
+            memory.append(server.memory())
+    return _Alone(starts, memory[1] / memory[0])
+
+
+def _against(
+    load: Load, ours: Server, other: Server, bar: float | None, compared: list[Request]
+) -> list[Row]:
+    agreement = _agreement(ours, other, compared)
+    load.most(other, WARM_SECONDS)
     turns = in_turns(lambda: 1 / load.most(ours), lambda: 1 / load.most(other), runs=RUNS)
-    spent = {name: seconds * 1e6 for name, seconds in load.processor.items()}
+    spent = Turns(load.processor[ours.name][-RUNS:], load.processor[other.name][-RUNS:])
+    speed = 1 / median(turns.ours)
     return [
-        times_faster(
-            f"requests a second, {CORES} cores",
-            turns,
-            bar,
-            other.name,
-            1 / median(turns.ours),
-            "/s",
-        ),
+        at_least(f"answers that name the same ten items as {other.name}", agreement, 0.99, ""),
+        times_faster(f"requests a second, {CORES} cores", turns, bar, other.name, speed, "/s"),
+        beside("processor time of a request", spent, other.name, 1e6, "µs"),
         Row(
-            what="processor time of a request",
-            value=spent[ours.name],
-            unit="µs",
+            what="memory",
+            value=ours.memory() / 1e6,
+            unit="MB",
             against=other.name,
-            ratio=spent[other.name] / spent[ours.name],
+            ratio=other.memory() / ours.memory(),
         ),
     ]
 
 
-def _waits(load: _Load, ours: Server, other: Server) -> list[Row]:
+def _waits(load: Load, ours: Server, other: Server) -> list[Row]:
     """Both at half of what the peer answers at most."""
     rate = load.most(other) / 2
     found = [(load.waits(ours, rate), load.waits(other, rate)) for _ in range(RUNS)]

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 EXPONENT: Final = 1.05  # of the Zipf law that ids follow
-ATTENTION: Final = (64, 32)
-HEAD: Final = (128, 64)
 SCALE: Final = 0.1  # spread of rows and weights
 LARGEST: Final = 10  # ids in an answer
 
@@ -33,6 +31,8 @@ class Sizes:
     users: int = 1_000_000
     items: int = 1_000_000
     width: int = 64
+    attention: tuple[int, int] = (64, 32)  # hidden layers
+    head: tuple[int, int] = (128, 64)
     history: int = 50
     candidates: int = 100
 
@@ -55,7 +55,10 @@ class Request:
 def dense_weights(sizes: Sizes) -> dict[str, NDArray[np.float32]]:
     """The weights of both networks, [outputs, inputs] as torch has them."""
     draw = np.random.default_rng(1)
-    layers = {"attention": (4 * sizes.width, *ATTENTION, 1), "head": (3 * sizes.width, *HEAD, 1)}
+    layers = {
+        "attention": (4 * sizes.width, *sizes.attention, 1),
+        "head": (3 * sizes.width, *sizes.head, 1),
+    }
     found: dict[str, NDArray[np.float32]] = {}
     for part, widths in layers.items():
         for number, (inputs, outputs) in enumerate(pairwise(widths)):

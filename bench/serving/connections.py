@@ -1,9 +1,9 @@
 """The sockets of the open-loop client, which shares two cores with the servers that it measures.
 
-aiohttp takes 0.4 ms of processor a request, a third of what our server takes for an answer: at three
-times a server's maximum that would measure the client. Here one thread sends and reads, httptools,
-in C, parses, and a request takes 0.07 to 0.12 ms. `select` wakes up to 0.1 ms of a due time; the timers of
-event loops, and of epoll, are to a millisecond.
+aiohttp takes 0.4 ms of processor a request, a third of what our server takes for an answer: at
+three times a server's maximum that would measure the client. Here one thread sends and reads,
+httptools, in C, parses, and a request takes 0.07 to 0.12 ms. `select` wakes up to 0.1 ms of a due
+time; the timers of event loops, and of epoll, are to a millisecond.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-READY_SECONDS: Final = 300.0  # KServe imports for 7 s of processor time, in each process
+READY_SECONDS: Final = 180.0
 SHOWN: Final = 1000  # characters of what a server that failed has said
 END_SECONDS: Final = 20.0
 TICKS: Final = os.sysconf("SC_CLK_TCK")

@@ -6,6 +6,7 @@ Its protocol says where to ask, `/v1/models/ranker:predict`; a model may read an
 from functools import cache
 
 from kserve import Model, ModelServer
+from kserve.protocol.rest.multiprocess.server import RESTServerProcess
 from ranker import Ranker, from_environment
 
 
@@ -28,4 +29,7 @@ class RankerModel(Model):
 
 
 if __name__ == "__main__":
+    # It ends workers that say nothing for 5 s, and importing KServe takes 7 s of processor time
+    # where little is cached: on a busy machine it would start workers for ever.
+    RESTServerProcess.is_alive.__defaults__ = (120.0,)
     ModelServer(enable_grpc=False, enable_latency_logging=False).start([RankerModel()])

@@ -1,4 +1,4 @@
-"""`python -m bench [data | http | models | served | serving | tiers | ways]`: costs, and their bars.
+"""`python -m bench [data | http | models | served | serving | tiers | ways]`: costs and bars.
 
     data     a step of training, checkpoints, a server's versions; at 1e6 and at 1e7 rows
     http     libraries that the server could stand on

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import json
 import logging
 import os
 import secrets
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from kubernetes.config import ConfigException
 
+from millstream_core.telemetry.logs import json_lines
 from millstream_operator.process import Options, Process
 from millstream_operator.shell.workspace import Images
 
@@ -30,27 +30,11 @@ PORT: Final = 8082
 OWN_NAMESPACE: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        """The record as a line."""
-        line = {
-            "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S"),
-            "level": record.levelname,
-            "logger": record.name,
-            "message": record.getMessage(),
-        }
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False)
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the program; returns its exit status."""
     options, level = _options(arguments)
     handler = logging.StreamHandler()
-    handler.setFormatter(JsonLines())
+    handler.setFormatter(json_lines())
     logging.basicConfig(level=level, handlers=[handler])
     logging.getLogger("kopf").setLevel(max(logging.WARNING, logging.getLogger().level))
     # It warns that signals are not its own in our thread, which is how we want it.

@@ -25,6 +25,7 @@ from millstream_api.names import SERVER_PORT, SETTINGS_PATH
 from millstream_api.settings import ServerSettings
 from millstream_core.kernels import bring_kernels
 from millstream_core.store import ModelStore, S3ObjectStore
+from millstream_core.telemetry.logs import LogLines, log_in_json
 from millstream_serving.engine.warmup import warm_up
 from millstream_serving.features.store import VersionedHistory
 from millstream_serving.http.app import App
@@ -50,9 +51,7 @@ LINGER_SECONDS: Final = 5.0  # endpoints take about that long to forget a pod
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of the program; returns its exit code."""
-    logging.basicConfig(
-        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    lines = log_in_json()
     logging.getLogger("httpx").setLevel(logging.WARNING)
     options = _options(arguments)
     try:
@@ -81,17 +80,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # What is there by now stays: a collection that looks through it holds all threads for 0.1 s.
     gc.freeze()
     log.info("kernels are ready after %.1f s", time.monotonic() - started)
-    return uvloop.run(_until_told_to_leave(settings, store, follower, options))
+    return uvloop.run(_until_told_to_leave(settings, store, follower, options, lines))
 
 
 async def _until_told_to_leave(
-    settings: ServerSettings, store: ModelStore, follower: Follower, options: argparse.Namespace
+    settings: ServerSettings,
+    store: ModelStore,
+    follower: Follower,
+    options: argparse.Namespace,
+    lines: LogLines,
 ) -> int:
     leave = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, leave.set)
     try:
-        await serve(settings, store, follower, options.host, options.port, leave, options.linger)
+        await serve(
+            settings, store, follower, options.host, options.port, leave, options.linger, lines
+        )
     except OSError as error:
         log.error("%s", error)  # noqa: TRY400
         return 1
@@ -106,6 +111,7 @@ async def serve(
     port: int,
     leave: asyncio.Event,
     linger: float = LINGER_SECONDS,
+    lines: LogLines | None = None,
 ) -> None:
     """Serve until told to leave, then drain.
 
@@ -117,6 +123,7 @@ async def serve(
         port: to listen on.
         leave: set by whoever wants this replica to go.
         linger: seconds to go on answering after that.
+        lines: writes the log, for the metric of what it drops.
 
     Raises:
         OSError: the port cannot be had.
@@ -147,7 +154,8 @@ async def serve(
         stopwatch=time.monotonic,
         clock=_now,
     )
-    server = HttpServer(App(replica, Metrics(replica, _now), time.monotonic), host, port)
+    dropped = {} if lines is None else {"log": lambda: lines.dropped}
+    server = HttpServer(App(replica, Metrics(replica, _now, dropped), time.monotonic), host, port)
     loader.start()
     following = loop.create_task(follower.follow(replica.release_read))
     serving = loop.create_task(server.serve())

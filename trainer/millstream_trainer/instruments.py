@@ -6,10 +6,16 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily
+from prometheus_client.registry import Collector
 
 from millstream_trainer.publishing.versions import version_bytes
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from prometheus_client import Metric
+
     from millstream_api.manifest import Manifest
     from millstream_api.reports import Progress
     from millstream_core.tables.lifecycle import Lifecycle
@@ -20,9 +26,14 @@ _STALLS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 class Instruments:
     """All metrics of one trainer process."""
 
-    def __init__(self) -> None:
-        """Start at zero."""
+    def __init__(self, dropped: Mapping[str, Callable[[], int]] | None = None) -> None:
+        """Start at zero.
+
+        Args:
+            dropped: by kind, what counts log lines and traces that were not written.
+        """
         self.registry = CollectorRegistry()
+        self.registry.register(_Dropped(dropped or {}))
         prefix = "millstream_training_"
         counter = partial(Counter, registry=self.registry)
         gauge = partial(Gauge, registry=self.registry)
@@ -134,3 +145,21 @@ class Instruments:
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""
         return generate_latest(self.registry)
+
+
+class _Dropped(Collector):
+    """Counters that others keep."""
+
+    def __init__(self, dropped: Mapping[str, Callable[[], int]]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterator[Metric]:
+        """See prometheus_client.registry.Collector."""
+        family = CounterMetricFamily(
+            "millstream_training_telemetry_dropped",
+            "Log lines and traces dropped because nobody took them in time, by kind.",
+            labels=("kind",),
+        )
+        for kind, count in self._dropped.items():
+            family.add_metric((kind,), count())
+        yield family

@@ -15,7 +15,6 @@ import os
 import secrets
 import signal
 import socket
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -30,6 +29,7 @@ from millstream_api.names import SETTINGS_PATH, TRAINER_PORT
 from millstream_api.settings import TrainerSettings
 from millstream_core.kernels import bring_kernels
 from millstream_core.store import ModelStore, S3ObjectStore
+from millstream_core.telemetry.logs import log_in_json
 from millstream_trainer.cpus import training_threads
 from millstream_trainer.design import Design
 from millstream_trainer.http import Reporter, serve
@@ -129,9 +129,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--host", default="0.0.0.0", help="address to answer on")  # noqa: S104 - a pod is reached from outside
     parser.add_argument("--port", type=int, default=TRAINER_PORT)
     options = parser.parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(message)s"
-    )
+    lines = log_in_json()
     try:
         settings = _read_settings(options.settings)
         objects = _open_objects(settings)
@@ -140,7 +138,7 @@ def main(arguments: list[str] | None = None) -> None:
             signal.signal(number, clock.stop)
         bring_kernels()
         torch.set_num_threads(training_threads())
-        instruments = Instruments()
+        instruments = Instruments({"log": lambda: lines.dropped})
         reporter = Reporter(instruments)
         _serve(reporter, options.host, options.port)
         trainer = build_trainer(

@@ -21,7 +21,7 @@ from prometheus_client.registry import Collector
 from millstream_serving.ranking.histograms import CLASSES, Histogram
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from millstream_serving.replica import Replica
 
@@ -35,14 +35,21 @@ _SHOWN: Final = tuple(range(2, CLASSES, 3))
 class Metrics(Collector):
     """The replica and its process, in the text format."""
 
-    def __init__(self, replica: Replica, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        replica: Replica,
+        clock: Callable[[], float],
+        dropped: Mapping[str, Callable[[], int]],
+    ) -> None:
         """Read from this replica.
 
         Args:
             replica: whose state is shown.
             clock: Unix seconds.
+            dropped: by kind, what counts log lines and the like that were not written.
         """
         self._replica = replica
+        self._dropped = dropped
         self._clock = clock
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
@@ -60,6 +67,14 @@ class Metrics(Collector):
         """See prometheus_client.registry.Collector."""
         yield from self._traffic()
         yield from self._versions()
+        dropped = CounterMetricFamily(
+            f"{PREFIX}_telemetry_dropped",
+            "Log lines, logged requests and traces dropped because nobody took them in time.",
+            labels=("kind",),
+        )
+        for kind, count in self._dropped.items():
+            dropped.add_metric((kind,), count())
+        yield dropped
 
     def _traffic(self) -> Iterator[Metric]:
         tallies = self._replica.tallies

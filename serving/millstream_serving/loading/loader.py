@@ -210,7 +210,9 @@ class Loader:
             self._shelf.load(ref, self._is_wanted, loaded, self._wanted)
         except Refused as refusal:
             said = str(refusal)[:LONGEST_MESSAGE]
-            log.warning("version %d is refused: %s: %s", ref.version, refusal.reason, said)
+            log.warning(
+                "version %d is refused: %s: %s", ref.version, refusal.reason, said, extra=_of(ref)
+            )
             self._refused[ref.digest] = VersionState(
                 ref=ref,
                 state="Refused",
@@ -221,13 +223,18 @@ class Loader:
                 self._refused.popitem(last=False)
             self._announce()
         except Unsettled as why:
-            log.warning("version %d waits for an erasure to be finished: %s", ref.version, why)
+            log.warning(
+                "version %d waits for an erasure to be finished: %s",
+                ref.version,
+                why,
+                extra=_of(ref),
+            )
             self._troubles[ref.digest] = Finding("ErasureUnfinished", str(why)[:LONGEST_MESSAGE])
         except StoreError:
             raise
         except Exception as fault:
             # Ours, and perhaps of this version only: the others must not wait for it.
-            log.exception("version %d could not be loaded", ref.version)
+            log.exception("version %d could not be loaded", ref.version, extra=_of(ref))
             self._troubles[ref.digest] = _fault(fault)
 
     def _is_wanted(self, digest: str) -> bool:
@@ -245,6 +252,11 @@ class Loader:
                 troubles=dict(self._troubles),
             )
         )
+
+
+def _of(ref: VersionRef) -> dict[str, int]:
+    """What a log line says besides its message."""
+    return {"version": ref.version}
 
 
 def _fault(fault: Exception) -> Finding:

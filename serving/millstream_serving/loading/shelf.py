@@ -142,7 +142,12 @@ class Shelf:
             try:
                 self._follow(start, legs, is_wanted, loaded)
             except (Refused, IntegrityError, ObjectMissing) as error:
-                log.warning("a way to version %d fails: %s", ref.version, error)
+                log.warning(
+                    "a way to version %d fails: %s",
+                    ref.version,
+                    error,
+                    extra={"version": ref.version},
+                )
                 failure = error
                 is_settled = self._is_settled(start, legs)
             else:
@@ -161,7 +166,7 @@ class Shelf:
         start, legs = way(held=held)
         yield start, legs
         if self._store.look_again(ref.lineage) or any(leg.shortcut for leg in legs):
-            log.warning("going by steps to version %d", ref.version)
+            log.warning("going by steps to version %d", ref.version, extra={"version": ref.version})
             start, legs = way(held=held, shortcuts=False)
             yield start, legs
         if start is not None and isinstance(legs[0].manifest, Redacted):
@@ -250,7 +255,12 @@ class Shelf:
         )
         version = self._forgetting.forgotten(version)
         since = "nothing" if leg.since is None else f"version {leg.since}"
-        log.info("version %d is applied on top of %s", manifest.version, since)
+        log.info(
+            "version %d is applied on top of %s",
+            manifest.version,
+            since,
+            extra={"version": manifest.version},
+        )
         return version
 
     def _storage(self, manifest: Manifest) -> dict[str, VersionedTable]:

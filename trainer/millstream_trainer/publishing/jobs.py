@@ -122,7 +122,12 @@ class Jobs:
         try:
             move_latest(self._writer, manifest, self._now())
         except StoreError as error:
-            log.warning("version %d is committed but not announced: %s", manifest.version, error)
+            log.warning(
+                "version %d is committed but not announced: %s",
+                manifest.version,
+                error,
+                extra={"version": manifest.version},
+            )
             return Committed(manifest, sealed, is_announced=False)
         return Committed(manifest, sealed, is_announced=True)
 

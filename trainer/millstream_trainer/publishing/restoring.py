@@ -112,17 +112,23 @@ def restore_newest(
         try:
             line = _line(restorer.store, restorer.store.resolve(lineage, number))
             if any(ref.digest in forbidden for ref, _ in line):
-                log.info("version %d is quarantined or built upon one that is", number)
+                log.info(
+                    "version %d is quarantined or built upon one that is",
+                    number,
+                    extra={"version": number},
+                )
                 continue
             model = _build(restorer, line, ledger)
         except IntegrityError as error:
             if error.reason == "FormatTooNew":
                 raise
-            log.warning("version %d cannot be restored: %s", number, error)
+            log.warning(
+                "version %d cannot be restored: %s", number, error, extra={"version": number}
+            )
             unreadable = error
             continue
         ref, manifest = line[0]
-        log.info("restored version %d at step %d", number, manifest.step)
+        log.info("restored version %d at step %d", number, manifest.step, extra={"version": number})
         return model, Standing(
             next_version=next_version,
             writer_epoch=epoch,
@@ -163,7 +169,12 @@ def _build(restorer: Restorer, line: Line, ledger: Ledger) -> LiveModel:
         is_other = restorer.store.look_again(ref.lineage)
         if not is_other and all(leg.shortcut is None for leg in legs):
             raise
-        log.warning("the way to version %d fails, going by steps: %s", ref.version, error)
+        log.warning(
+            "the way to version %d fails, going by steps: %s",
+            ref.version,
+            error,
+            extra={"version": ref.version},
+        )
         line = _line(restorer.store, ref)
         return _assembled(restorer, line, _way(restorer, ref, shortcuts=False), ledger)
 

@@ -24,6 +24,7 @@ from millstream_api.resources import (
     StoreSpec,
     Time,
     Tolerations,
+    TracingSpec,
     rule,
     rules,
 )
@@ -149,6 +150,14 @@ class RolloutSpec(Part):
     """Seconds after which a version that replicas do not get to serve is rolled back."""
 
 
+class RequestTracingSpec(TracingSpec):
+    """Where traces of requests and of loaded versions are sent, and of how many requests."""
+
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of requests that are traced, of those that come without a traceparent header; with
+    one, its sampled flag decides."""
+
+
 class RecServingSpec(Part):
     """What is asked of the operator."""
 
@@ -177,6 +186,8 @@ class RecServingSpec(Part):
     precision: Precision = "Float32"
     """Of the numbers that are multiplied for a score. BFloat16 takes less than half the time on
     processors with AMX, for versions that rank alike in both; elsewhere scores are Float32."""
+    tracing: RequestTracingSpec | None = None
+    """Sends traces to a collector; without it nothing is traced."""
 
     resources: Resources = Resources()
     """Of one server; requests of 500m CPU and 512Mi of memory where none are named."""

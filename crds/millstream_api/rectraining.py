@@ -22,6 +22,7 @@ from millstream_api.resources import (
     StoreSpec,
     Time,
     Tolerations,
+    TracingSpec,
     rule,
     rules,
 )
@@ -300,6 +301,9 @@ class RecTrainingSpec(Part):
 
     maintenance: MaintenanceSpec = MaintenanceSpec()
     """How the store is looked after."""
+
+    tracing: TracingSpec | None = None
+    """Sends a trace of each version to a collector; without it nothing is traced."""
 
     resources: Resources = Resources()
     """Of one worker; requests of 500m CPU and 1Gi of memory where none are named."""

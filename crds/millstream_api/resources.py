@@ -221,6 +221,34 @@ class StoreSpec(Part):
     """The Secret with the credentials; programs get them as environment variables."""
 
 
+class TracingSpec(Part):
+    """The collector that traces are sent to, by OpenTelemetry's protocol over HTTP."""
+
+    endpoint: Annotated[
+        str,
+        Field(
+            max_length=512,
+            json_schema_extra=rules(
+                rule(
+                    "isURL(self) && (self.startsWith('http://') || self.startsWith('https://'))",
+                    "endpoint is a URL that starts with http:// or https://, for example"
+                    " http://collector.observability:4318",
+                ),
+                rule(
+                    "!self.contains('@')",
+                    "endpoint carries no user or password; send to a collector in the cluster"
+                    " that has them",
+                ),
+                rule(
+                    "!self.endsWith('/v1/traces')",
+                    "endpoint is written without /v1/traces, which is added to it",
+                ),
+            ),
+        ),
+    ]
+    """URL of the collector's OTLP/HTTP receiver, without /v1/traces."""
+
+
 class Resources(Part):
     """What a container asks for and may use, as in a Pod."""
 

@@ -44,6 +44,13 @@ class MovielensSource(Wire):
     speed: float = 50_000.0  # seconds of the recording in one second of the replay
 
 
+class TracingSettings(Wire):
+    """Where traces are sent."""
+
+    endpoint: str  # of an OTLP/HTTP collector, without /v1/traces
+    sample_ratio: float = Field(default=0.0, ge=0, le=1)  # of requests whose callers do not say
+
+
 class TrainerSettings(Wire):
     """One RecTraining, as its workers see it."""
 
@@ -68,6 +75,7 @@ class TrainerSettings(Wire):
     base_every: int = Field(default=20, ge=1)  # versions from one base to the next, at most
     base_share: float = Field(default=0.5, gt=0)  # of a base's bytes that its deltas may weigh
     validation_window: int = 20_000  # events
+    tracing: TracingSettings | None = Field(default=None, exclude_if=lambda given: given is None)
 
 
 class ServerSettings(Wire):
@@ -81,3 +89,4 @@ class ServerSettings(Wire):
     latency_budget_millis: int = 50  # in which a request's turn must come
     threads: int = 2
     precision: Precision = Field(default="Float32", exclude_if=lambda named: named == "Float32")
+    tracing: TracingSettings | None = Field(default=None, exclude_if=lambda given: given is None)

@@ -35,6 +35,7 @@ from millstream_serving.loading.loader import Loaded, Loader
 from millstream_serving.ranking.pool import ScoringPool
 from millstream_serving.releases.following import Follower, follower_for
 from millstream_serving.replica import Replica
+from millstream_serving.telemetry.parts import Telemetry
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -137,6 +138,10 @@ async def serve(
         if not loop.is_closed():
             loop.call_soon_threadsafe(replica.has_loaded, loaded)
 
+    name = os.environ.get("POD_NAME", platform.node())
+    telemetry = Telemetry.of(settings, name, stopwatch=time.monotonic, clock=_now)
+    if lines is not None:
+        telemetry.dropped["log"] = lambda: lines.dropped
     loader = Loader(
         store,
         tell,
@@ -145,7 +150,7 @@ async def serve(
         precision=settings.precision,
     )
     replica = Replica(
-        os.environ.get("POD_NAME", platform.node()),
+        name,
         settings,
         pool=pool,
         features=VersionedHistory(),
@@ -153,9 +158,11 @@ async def serve(
         loop=loop,
         stopwatch=time.monotonic,
         clock=_now,
+        version_traces=telemetry.version_traces,
     )
-    dropped = {} if lines is None else {"log": lambda: lines.dropped}
-    server = HttpServer(App(replica, Metrics(replica, _now, dropped), time.monotonic), host, port)
+    metrics = Metrics(replica, _now, telemetry.dropped)
+    app = App(replica, metrics, time.monotonic, telemetry.request_traces)
+    server = HttpServer(app, host, port)
     loader.start()
     following = loop.create_task(follower.follow(replica.release_read))
     serving = loop.create_task(server.serve())
@@ -176,6 +183,7 @@ async def serve(
         leaving.cancel()
         loader.stop()
         pool.stop()
+        telemetry.close()
 
 
 def _now() -> float:

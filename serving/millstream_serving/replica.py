@@ -36,7 +36,9 @@ if TYPE_CHECKING:
     from millstream_serving.engine.versions import ModelVersion
     from millstream_serving.features.store import FeatureStore
     from millstream_serving.ranking.answers import Outcome
+    from millstream_serving.ranking.marks import Marks
     from millstream_serving.ranking.pool import ScoringPool
+    from millstream_serving.telemetry.version_traces import VersionTraces
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +82,7 @@ class Replica:
         loop: asyncio.AbstractEventLoop,
         stopwatch: Callable[[], float],
         clock: Callable[[], float],
+        version_traces: VersionTraces | None = None,
     ) -> None:
         """Know nothing yet.
 
@@ -92,6 +95,7 @@ class Replica:
             loop: the event loop.
             stopwatch: seconds of a clock that never jumps.
             clock: Unix seconds.
+            version_traces: told of versions, where traces are asked for.
         """
         self.name = name
         self.model = settings.model
@@ -109,6 +113,7 @@ class Replica:
         self._loop = loop
         self._stopwatch = stopwatch
         self._clock = clock
+        self._version_traces = version_traces
         self._release: Release | None = None
         self._obstacle: str | None = "NoRelease"  # to becoming ready; None for good once it was
         self._is_draining = False
@@ -141,6 +146,8 @@ class Replica:
         if loaded.seconds is not None:
             self.loads += 1
             self.load_seconds += loaded.seconds
+        if self._version_traces is not None:
+            self._version_traces.loaded(self.loaded, loaded)
         self.loaded = loaded
         self._reroute()
 
@@ -178,12 +185,15 @@ class Replica:
         """Raise Busy where `rank` would, for whoever has not read the query yet."""
         self._pool.check_room(self._deadline(self._stopwatch(), budget))
 
-    async def rank(self, query: Query, budget: float | None = None) -> Ranking:
+    async def rank(
+        self, query: Query, budget: float | None = None, marks: Marks | None = None
+    ) -> Ranking:
         """Answer a query with the version that this user gets.
 
         Args:
             query: what is asked.
             budget: seconds that it may wait for its turn; None: as the RecServing says.
+            marks: where a trace was asked for.
 
         Raises:
             NoVersion: nothing is loaded.
@@ -207,7 +217,8 @@ class Replica:
         in_turn = [held]
         if routing.stable is not None and chosen != routing.stable:
             in_turn.append(versions[routing.stable.digest])
-        job = partial(answer, query, in_turn, self._features, self._settings.popular_candidates)
+        popular = self._settings.popular_candidates
+        job = partial(answer, query, in_turn, self._features, popular, marks=marks)
         scoring = self._pool.submit(job, self._deadline(start, budget))
         try:
             outcome = await scoring
@@ -226,6 +237,10 @@ class Replica:
         self._recorded.append(outcome.asked)
         self.remembered.keep(held, query, outcome)
         self._count(outcome.version, 200, start)
+        if self._version_traces is not None:
+            self._version_traces.answered(
+                outcome.version, self.routing.role(outcome.version.digest)
+            )
         return self._ranking(outcome, versions[outcome.version.digest], batch)
 
     @staticmethod

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from millstream_api.reports import Progress
     from millstream_core.features import Encoded
     from millstream_core.store import Listed, ObjectStore, Stored
+    from millstream_core.telemetry.exporting import SpanExporter
     from millstream_trainer.loop import Clock, Trainer
     from millstream_trainer.publishing.background import Background
     from millstream_trainer.publishing.jobs import Outcome
@@ -157,6 +158,7 @@ class Run:
         background: Background[Outcome] | None = None,
         worker: str = "shop-trainer-0",
         process: str = "a1b2c3d4",
+        exporter: SpanExporter | None = None,
     ) -> None:
         self.objects = objects if objects is not None else MemoryObjects()
         self.settings = settings or make_settings()
@@ -174,6 +176,7 @@ class Run:
             background=background or InlineJobs(),
             worker=worker,
             token=process,
+            exporter=exporter,
         )
 
     def run(self) -> Run:

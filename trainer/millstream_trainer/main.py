@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from millstream_api.reports import Progress
     from millstream_core.store import ObjectStore
+    from millstream_core.telemetry.exporting import SpanExporter
     from millstream_trainer.loop import Clock
     from millstream_trainer.publishing.background import Background
     from millstream_trainer.sources.protocol import Source
@@ -93,6 +94,7 @@ def build_trainer(
     background: Background[Outcome],
     worker: str,
     token: str,
+    exporter: SpanExporter | None = None,
 ) -> Trainer:
     """Put the parts together."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -115,6 +117,7 @@ def build_trainer(
         settings,
         instruments,
         clock.now,
+        exporter,
     )
     log.info("model %s, lineage %s, on %s", settings.model, design.lineage(), device)
     return Trainer(settings, source, link, restorer, instruments, clock, worker, report)
@@ -138,7 +141,12 @@ def main(arguments: list[str] | None = None) -> None:
             signal.signal(number, clock.stop)
         bring_kernels()
         torch.set_num_threads(training_threads())
-        instruments = Instruments({"log": lambda: lines.dropped})
+        worker = os.environ.get("POD_NAME", socket.gethostname())
+        exporter = _exporter(settings, worker)
+        dropped = {"log": lambda: lines.dropped}
+        if exporter is not None:
+            dropped["trace"] = lambda: exporter.dropped
+        instruments = Instruments(dropped)
         reporter = Reporter(instruments)
         _serve(reporter, options.host, options.port)
         trainer = build_trainer(
@@ -149,16 +157,33 @@ def main(arguments: list[str] | None = None) -> None:
             instruments,
             reporter.publish,
             background=BackgroundThread[Outcome]("store"),
-            worker=os.environ.get("POD_NAME", socket.gethostname()),
+            worker=worker,
             token=secrets.token_hex(4),
+            exporter=exporter,
         )
     except ValueError as error:
         _end(2, str(error))
     try:
         trainer.run()
     except (Diverged, Fenced, MemoryError) as error:
-        _end(1, str(error))
-    _end(0, "trained until asked to end")
+        _end(1, str(error), exporter)
+    _end(0, "trained until asked to end", exporter)
+
+
+def _exporter(settings: TrainerSettings, worker: str) -> SpanExporter | None:
+    if settings.tracing is None:
+        return None
+    # Here alone, for OpenTelemetry takes a quarter of a second to import.
+    from millstream_core.telemetry.exporting import SpanExporter  # noqa: PLC0415
+
+    return SpanExporter(
+        settings.tracing.endpoint,
+        {
+            "service.name": "millstream-trainer",
+            "service.instance.id": worker,
+            "millstream.model": settings.model,
+        },
+    )
 
 
 def _read_settings(path: Path) -> TrainerSettings:
@@ -199,8 +224,10 @@ def _producer() -> str:
         return f"millstream-trainer/source torch/{torch.__version__}"
 
 
-def _end(status: int, message: str) -> None:
+def _end(status: int, message: str, exporter: SpanExporter | None = None) -> None:
     """Leave at once: a transfer that hangs in a thread must not hold up the end."""
+    if exporter is not None:
+        exporter.close()
     log.log(logging.INFO if status == 0 else logging.ERROR, message)
     logging.shutdown()
     os._exit(status)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from millstream_api import names
-from millstream_api.settings import ServerSettings
+from millstream_api.settings import ServerSettings, TracingSettings
 from millstream_operator.render import pods
 from millstream_operator.render.metadata import child, selector_labels
 from millstream_operator.render.training import store_settings
@@ -37,6 +37,11 @@ def server_settings(parent: Parent, spec: RecServingSpec) -> ServerSettings:
         shadow_requests=max(rollout.delta.shadow_requests, rollout.base.shadow_requests),
         latency_budget_millis=spec.latency_budget_millis,
         precision=spec.precision,
+        tracing=None
+        if spec.tracing is None
+        else TracingSettings(
+            endpoint=spec.tracing.endpoint, sample_ratio=spec.tracing.sample_ratio
+        ),
     )
 
 

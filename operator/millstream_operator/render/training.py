@@ -9,6 +9,7 @@ from millstream_api.settings import (
     MovielensSource,
     StoreSettings,
     SyntheticSource,
+    TracingSettings,
     TrainerSettings,
 )
 from millstream_operator.render import pods
@@ -78,6 +79,7 @@ def trainer_settings(parent: Parent, spec: RecTrainingSpec, created: float) -> T
         publish_interval_seconds=spec.publish.interval_seconds,
         publish_events=spec.publish.max_events,
         base_every=spec.publish.base_every,
+        tracing=None if spec.tracing is None else TracingSettings(endpoint=spec.tracing.endpoint),
     )
 
 

@@ -27,6 +27,7 @@ from millstream_serving.http.refusals import BadRequest
 from millstream_serving.http.replies import (
     NOBODY,
     NONE,
+    Headers,
     Reply,
     ranked,
     refusal,
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from granian.rsgi import HTTPProtocol, Scope
 
     from millstream_serving.ranking.answers import Query
+    from millstream_serving.ranking.marks import Marks
+    from millstream_serving.telemetry.request_traces import RequestTraces
 
     Question = tuple[Query, Callable[[Ranking], Reply]]  # and how to write its answer
 
@@ -51,17 +54,32 @@ log = logging.getLogger(__name__)
 
 RECOMMEND: Final = "/recommend/"
 INFERENCE: Final = "/v2"
+TRACEPARENT: Final = "traceparent"  # of W3C Trace Context
 
 
 class App:
     """Callable by granian; one for the life of the process."""
 
-    def __init__(self, replica: Replica, metrics: Metrics, stopwatch: Callable[[], float]) -> None:
-        """Answer for this replica."""
+    def __init__(
+        self,
+        replica: Replica,
+        metrics: Metrics,
+        stopwatch: Callable[[], float],
+        traces: RequestTraces | None = None,
+    ) -> None:
+        """Answer for this replica.
+
+        Args:
+            replica: has the answers.
+            metrics: of it.
+            stopwatch: seconds of a clock that never jumps.
+            traces: told of requests, where traces are asked for.
+        """
         self.is_draining = False
         self._replica = replica
         self._metrics = metrics
         self._stopwatch = stopwatch
+        self._traces = traces
         software = _software()
         self._inference = Inference(replica, software)
         self._description = orjson.dumps(description(replica.model, software))
@@ -126,6 +144,27 @@ class App:
         read: Callable[[Scope, bytes], Question],
         refuse: Callable[..., Reply] = refusal,
     ) -> Reply:
+        if self._traces is None:
+            return await self._answered(scope, protocol, read, refuse)
+        marks = self._traces.begin(scope.headers.get(TRACEPARENT))
+        status: int = 500
+        headers: Headers = NOBODY
+        try:
+            reply = await self._answered(scope, protocol, read, refuse, marks)
+            status, headers = reply.status, reply.headers
+            return reply
+        finally:
+            if marks is not None:
+                self._traces.end(marks, _name_of(scope), status, dict(headers))
+
+    async def _answered(
+        self,
+        scope: Scope,
+        protocol: HTTPProtocol,
+        read: Callable[[Scope, bytes], Question],
+        refuse: Callable[..., Reply],
+        marks: Marks | None = None,
+    ) -> Reply:
         start = self._stopwatch()
         try:
             budget = read_budget(scope.headers.get(HEADER_BUDGET))
@@ -135,7 +174,9 @@ class App:
                 self._replica.check_room(budget)
             body = await receive(scope, protocol) if scope.method == "POST" else b""
             query, write = read(scope, body)
-            ranking = await self._replica.rank(query, budget)
+            if marks is not None:
+                marks.mark("read")
+            ranking = await self._replica.rank(query, budget, marks)
         except BadRequest as error:
             reply = refuse(error.status, error.reason, str(error), headers=NOBODY)
         except IdOutOfRange as error:
@@ -178,6 +219,13 @@ def _read_recommend(scope: Scope, _: bytes) -> Question:
     answer = format_of_answer(scope.headers.get("accept"), JSON)
     query = read_recommend(scope.path.removeprefix(RECOMMEND), scope.query_string)
     return query, partial(ranked, form=answer)
+
+
+def _name_of(scope: Scope) -> str:
+    """What is asked, without what callers choose: names of spans are counted and compared."""
+    if scope.path.startswith(RECOMMEND):
+        return "GET /recommend/{user_id}"
+    return "POST /v1/rank" if scope.path == "/v1/rank" else "POST /v2/models/{model}/infer"
 
 
 def _software() -> str:

@@ -64,6 +64,12 @@ _REFUSED: Final = {
     500: "No version has a finite score for this query, or the server is at fault.",
     503: "No version is in force yet, as many queries wait as may wait, or its turn came too late.",
 }
+_TRACEPARENT: Final = {
+    "name": "traceparent",
+    "in": "header",
+    "description": "Of W3C Trace Context; says whether a server with traces switched on traces it.",
+    "schema": {"type": "string"},
+}
 # A path that is not there, or that refuses all, says so before it looks at a query.
 _OF_NO_RANKING: Final = frozenset({404})
 
@@ -97,7 +103,7 @@ def _rankings() -> dict[str, Any]:
             "post": {
                 "operationId": "rank",
                 "summary": "Rank these items for a user",
-                "parameters": [_BUDGET],
+                "parameters": [_BUDGET, _TRACEPARENT],
                 "requestBody": _body("RankRequest", JSON.content_type, MSGPACK.content_type),
                 "responses": _ranked("Ranking", JSON.content_type, MSGPACK.content_type)
                 | _refused("Error", 400, 408, 413, 415, 500, 503),
@@ -116,6 +122,7 @@ def _rankings() -> dict[str, Any]:
                         "content": {JSON.content_type: {"schema": ref("Context")}},
                     },
                     _BUDGET,
+                    _TRACEPARENT,
                 ],
                 "responses": _ranked("Ranking", JSON.content_type, MSGPACK.content_type)
                 | _refused("Error", 400, 500, 503),
@@ -189,7 +196,7 @@ def _inference(model: str) -> dict[str, Any]:
                 "operationId": "infer",
                 "summary": "Rank these items for a user",
                 "description": told,
-                "parameters": [name, _BUDGET],
+                "parameters": [name, _BUDGET, _TRACEPARENT],
                 "requestBody": _body("InferenceRequest", JSON.content_type),
                 "responses": _ranked("InferenceAnswer", JSON.content_type)
                 | _refused("InferenceError", 400, 404, 408, 413, 415, 500, 503),

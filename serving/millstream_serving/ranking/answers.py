@@ -10,6 +10,7 @@ import numpy as np
 
 from millstream_core.features import PAD, key_of
 from millstream_serving.engine.best import best_of
+from millstream_serving.ranking.marks import MarkedPad
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from millstream_serving.engine.best import Best
     from millstream_serving.engine.versions import ModelVersion, ScratchPad
     from millstream_serving.features.store import FeatureStore
+    from millstream_serving.ranking.marks import Marks
 
 Id = int | str
 
@@ -69,6 +71,7 @@ def answer(
     features: FeatureStore,
     popular: int,
     pad: ScratchPad,
+    marks: Marks | None = None,
 ) -> Outcome:
     """Rank with the first version whose scores are all finite.
 
@@ -78,14 +81,22 @@ def answer(
         features: of users.
         popular: how many popular items a version proposes.
         pad: of the calling thread.
+        marks: where a trace was asked for.
 
     Raises:
         IdOutOfRange: an id in the query has no key.
     """
+    if marks is not None:
+        marks.mark("wait")
+        pad = MarkedPad(pad, marks)
     nonfinite: list[tuple[VersionRef, int]] = []
     for version in versions:
         asked, ids = _look_up(query, version, features, popular)
+        if marks is not None:
+            marks.mark("features")
         logits = version.logits(asked.user, asked.items, asked.history, pad, query.context)
+        if marks is not None:
+            marks.mark("score")
         best = best_of(logits, query.k)
         if isinstance(best, int):
             nonfinite.append((version.ref, best))

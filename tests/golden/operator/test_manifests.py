@@ -27,6 +27,7 @@ EVERYTHING: dict[str, Any] = {
     },
     "nodeSelector": {"disk": "fast"},
     "tolerations": [{"key": "gpu", "operator": "Exists", "effect": "NoSchedule"}],
+    "tracing": {"endpoint": "http://collector.observability:4318"},
 }
 TRAININGS: dict[str, dict[str, Any]] = {
     "the least of a training": {},

@@ -209,6 +209,18 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
         "with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for example"  # noqa: ISC004
         " credentialsSecretRef: {name: s3-credentials}",
     ),
+    "a collector that is no URL": (
+        {"tracing": {"endpoint": "collector:4318"}},
+        "endpoint is a URL that starts with http:// or https://",
+    ),
+    "a collector with a password": (
+        {"tracing": {"endpoint": "https://me:secret@collector"}},
+        "endpoint carries no user or password",
+    ),
+    "a collector with the path that is added": (
+        {"tracing": {"endpoint": "http://collector:4318/v1/traces"}},
+        "endpoint is written without /v1/traces",
+    ),
     "an endpoint that is no URL": (
         store(endpoint="s3.example:9000"),
         "endpoint is a URL that starts with http:// or https://",
@@ -326,6 +338,7 @@ VALID: dict[str, Body] = {
         source={"movielens": {"startTime": "2026-01-02T03:04:05.5+02:00"}}
     ),
     "AWS itself": serving_document(**store(region="eu-west-1", prefix="teams/shop")),
+    "traces": serving_document(tracing={"endpoint": "http://collector.observability:4318"}),
     "an endpoint with a slash": serving_document(**store(endpoint="http://s3.svc:7480/")),
     "quantities of all sorts": serving_document(
         resources={

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from millstream_api.reports import StoreHealth
@@ -21,6 +22,7 @@ from millstream_core.store import (
 )
 from millstream_trainer.publishing.restoring import quarantined, restore_newest
 from millstream_trainer.publishing.snapshots import SealedSnapshot, Snapshot
+from millstream_trainer.publishing.traces import publishing_spans
 from millstream_trainer.publishing.versions import move_latest, write_version
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest
     from millstream_core.erasure.ledger import Ledger
+    from millstream_core.telemetry.exporting import SpanExporter
     from millstream_trainer.model import LiveModel
     from millstream_trainer.publishing.restoring import Restorer
     from millstream_trainer.publishing.standing import Standing
@@ -88,10 +91,17 @@ Outcome = Met | Rewound | Outdated | Committed | Announced | Failed
 class Jobs:
     """Each talks to the store and says what came of it."""
 
-    def __init__(self, writer: Writer, restorer: Restorer, now: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        writer: Writer,
+        restorer: Restorer,
+        now: Callable[[], float],
+        exporter: SpanExporter | None = None,
+    ) -> None:
         self._writer = writer
         self._restorer = restorer
         self._now = now
+        self._exporter = exporter  # of traces; None: nobody asked for them
 
     def meet(self) -> Outcome:
         """Find out whether the store can be written to, claim the lineage, and read where it is."""
@@ -117,8 +127,19 @@ class Jobs:
             epoch = standing.writer_epoch
             model, found = restore_newest(self._restorer, forbidden, epoch, ledger)
             return Rewound(found, model or self._restorer.fresh_model())
+        ends = [("wait", self._now())]
         sealed = SealedSnapshot.of(snapshot)
+        ends.append(("seal", self._now()))
         manifest = write_version(self._writer, sealed, standing)
+        ends.append(("write", self._now()))
+        is_announced = self._is_announced(manifest)
+        ends.append(("announce", self._now()))
+        if self._exporter is not None:
+            self._exporter.tell(partial(publishing_spans, manifest, snapshot.taken_at, ends))
+        return Committed(manifest, sealed, is_announced=is_announced)
+
+    def _is_announced(self, manifest: Manifest) -> bool:
+        """Have channel `latest` point to a new version, if the store does its part."""
         try:
             move_latest(self._writer, manifest, self._now())
         except StoreError as error:
@@ -128,8 +149,8 @@ class Jobs:
                 error,
                 extra={"version": manifest.version},
             )
-            return Committed(manifest, sealed, is_announced=False)
-        return Committed(manifest, sealed, is_announced=True)
+            return False
+        return True
 
     def _is_parent_gone(self, standing: Standing) -> bool:
         """Whether the version below was collected; no channel names the one gone back to.

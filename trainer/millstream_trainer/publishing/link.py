@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from millstream_api.manifest import Manifest, Validation, Watermark
     from millstream_api.settings import TrainerSettings
+    from millstream_core.telemetry.exporting import SpanExporter
     from millstream_trainer.instruments import Instruments
     from millstream_trainer.model import LiveModel
     from millstream_trainer.publishing.background import Background
@@ -67,8 +68,9 @@ class StoreLink:
         settings: TrainerSettings,
         instruments: Instruments,
         now: Callable[[], float],
+        exporter: SpanExporter | None = None,
     ) -> None:
-        self._jobs = Jobs(writer, restorer, now)
+        self._jobs = Jobs(writer, restorer, now, exporter)
         self._background = background
         self._settings = settings
         self._instruments = instruments

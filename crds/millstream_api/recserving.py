@@ -158,6 +158,16 @@ class RequestTracingSpec(TracingSpec):
     one, its sampled flag decides."""
 
 
+class RequestLogSpec(Part):
+    """Which answered requests servers log to their stdout."""
+
+    sample_ratio: Annotated[float, Field(ge=0, le=1)] = 0.01
+    """Share of the answered requests."""
+
+    per_second: Annotated[float, Field(gt=0, le=1000)] = 10
+    """Lines a second of one server, at most; a line of 100 items and 50 clicks has about 4 kB."""
+
+
 class RecServingSpec(Part):
     """What is asked of the operator."""
 
@@ -188,6 +198,10 @@ class RecServingSpec(Part):
     processors with AMX, for versions that rank alike in both; elsewhere scores are Float32."""
     tracing: RequestTracingSpec | None = None
     """Sends traces to a collector; without it nothing is traced."""
+
+    request_log: RequestLogSpec | None = None
+    """Logs a sample of the answered requests, with ids of users and items, for replaying them;
+    without it none."""
 
     resources: Resources = Resources()
     """Of one server; requests of 500m CPU and 512Mi of memory where none are named."""

@@ -51,6 +51,13 @@ class TracingSettings(Wire):
     sample_ratio: float = Field(default=0.0, ge=0, le=1)  # of requests whose callers do not say
 
 
+class RequestLogSettings(Wire):
+    """Which answered requests are logged."""
+
+    sample_ratio: float = Field(ge=0, le=1)
+    per_second: float = Field(gt=0)  # at most, of one replica
+
+
 class TrainerSettings(Wire):
     """One RecTraining, as its workers see it."""
 
@@ -90,3 +97,6 @@ class ServerSettings(Wire):
     threads: int = 2
     precision: Precision = Field(default="Float32", exclude_if=lambda named: named == "Float32")
     tracing: TracingSettings | None = Field(default=None, exclude_if=lambda given: given is None)
+    request_log: RequestLogSettings | None = Field(
+        default=None, exclude_if=lambda given: given is None
+    )

@@ -159,6 +159,7 @@ async def serve(
         stopwatch=time.monotonic,
         clock=_now,
         version_traces=telemetry.version_traces,
+        request_log=telemetry.request_log,
     )
     metrics = Metrics(replica, _now, telemetry.dropped)
     app = App(replica, metrics, time.monotonic, telemetry.request_traces)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from millstream_serving.ranking.answers import Outcome
     from millstream_serving.ranking.marks import Marks
     from millstream_serving.ranking.pool import ScoringPool
+    from millstream_serving.telemetry.request_log import RequestLog
     from millstream_serving.telemetry.version_traces import VersionTraces
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Replica:
         stopwatch: Callable[[], float],
         clock: Callable[[], float],
         version_traces: VersionTraces | None = None,
+        request_log: RequestLog | None = None,
     ) -> None:
         """Know nothing yet.
 
@@ -96,6 +98,7 @@ class Replica:
             stopwatch: seconds of a clock that never jumps.
             clock: Unix seconds.
             version_traces: told of versions, where traces are asked for.
+            request_log: told of answers, where it is asked for.
         """
         self.name = name
         self.model = settings.model
@@ -114,6 +117,7 @@ class Replica:
         self._stopwatch = stopwatch
         self._clock = clock
         self._version_traces = version_traces
+        self._request_log = request_log
         self._release: Release | None = None
         self._obstacle: str | None = "NoRelease"  # to becoming ready; None for good once it was
         self._is_draining = False
@@ -237,6 +241,8 @@ class Replica:
         self._recorded.append(outcome.asked)
         self.remembered.keep(held, query, outcome)
         self._count(outcome.version, 200, start)
+        if self._request_log is not None:
+            self._request_log.note(query, outcome, batch)
         if self._version_traces is not None:
             self._version_traces.answered(
                 outcome.version, self.routing.role(outcome.version.digest)

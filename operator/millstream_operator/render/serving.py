@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from millstream_api import names
-from millstream_api.settings import ServerSettings, TracingSettings
+from millstream_api.settings import RequestLogSettings, ServerSettings, TracingSettings
 from millstream_operator.render import pods
 from millstream_operator.render.metadata import child, selector_labels
 from millstream_operator.render.training import store_settings
@@ -41,6 +41,11 @@ def server_settings(parent: Parent, spec: RecServingSpec) -> ServerSettings:
         if spec.tracing is None
         else TracingSettings(
             endpoint=spec.tracing.endpoint, sample_ratio=spec.tracing.sample_ratio
+        ),
+        request_log=None
+        if spec.request_log is None
+        else RequestLogSettings(
+            sample_ratio=spec.request_log.sample_ratio, per_second=spec.request_log.per_second
         ),
     )
 

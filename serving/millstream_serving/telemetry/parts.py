@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
+
+from millstream_serving.telemetry.request_log import Rate, RequestLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -21,6 +24,7 @@ class Telemetry:
 
     request_traces: RequestTraces | None = None
     version_traces: VersionTraces | None = None
+    request_log: RequestLog | None = None
     dropped: dict[str, Callable[[], int]] = field(default_factory=dict)  # counts, by kind
     _exporter: SpanExporter | None = None
 
@@ -44,10 +48,22 @@ class Telemetry:
         made = cls()
         if settings.tracing is not None:
             made._trace(settings, replica, stopwatch, clock)
+        if settings.request_log is not None:
+            made.request_log = log = RequestLog(
+                sys.stdout.buffer,
+                replica,
+                settings.request_log.sample_ratio,
+                Rate(settings.request_log.per_second, stopwatch),
+                draw=random.random,
+                clock=clock,
+            )
+            made.dropped["request"] = lambda: log.dropped
         return made
 
     def close(self) -> None:
-        """Send what waits, if that is quick."""
+        """Send and write what waits, if that is quick."""
+        if self.request_log is not None:
+            self.request_log.close()
         if self._exporter is not None:
             self._exporter.close()
 

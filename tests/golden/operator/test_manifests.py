@@ -66,6 +66,7 @@ SERVINGS: dict[str, dict[str, Any]] = {
     "a serving with everything": EVERYTHING
     | {
         "replicas": 4,
+        "requestLog": {"sampleRatio": 0.1, "perSecond": 5},
         "rollout": {"delta": {"shadowRequests": 50}, "base": {"shadowRequests": 300}},
     },
 }

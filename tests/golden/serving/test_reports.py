@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -105,3 +106,31 @@ def test_the_metrics(replica):
     text = Metrics(replica, clock=lambda: 200.0, dropped={"log": lambda: 3}).text().decode()
     ours = [line for line in text.splitlines() if re.match(r"(# \w+ )?millstream_", line)]
     compare("metrics.txt", "\n".join(ours) + "\n")
+
+
+def test_two_versions_of_one_number_are_one_series(replica):
+    """Lineages count anew, and of a series that is there twice Prometheus drops one."""
+    namesake = make_ref(1, lineage="another")
+    versions = replica.loaded.versions | {namesake.digest: held(namesake, 100.0)}
+    replica.has_loaded(replace(replica.loaded, versions=versions, seconds=None))
+    replica.tallies.count("stable", namesake.digest, 200, 0.002)
+    replica.tallies.date("stable", namesake.digest, 90.0)
+    text = Metrics(replica, clock=lambda: 200.0, dropped={}).text().decode()
+    series = [line.rpartition(" ")[0] for line in text.splitlines() if not line.startswith("#")]
+    assert len(series) == len(set(series))
+    assert 'requests_total{code="200",role="stable",version="1"} 3.0' in text
+    assert 'request_duration_seconds_count{role="stable",version="1"} 3.0' in text
+
+
+@pytest.mark.parametrize("share", [0.5, 0.99])
+@pytest.mark.parametrize("typical", [0.0015, 0.005, 0.015])
+def test_a_quantile_from_the_buckets_is_right_within_a_tenth(replica, typical, share):
+    """As histogram_quantile makes it, for answers between 1 and 50 ms."""
+    spent = typical * np.random.default_rng(0).lognormal(0, 0.4, 5000)
+    for seconds in spent:
+        replica.tallies.count("previous", V2.digest, 200, float(seconds))
+    text = Metrics(replica, clock=lambda: 200.0, dropped={}).text().decode()
+    pattern = r'request_duration_seconds_bucket{le="([^+"]+)",role="previous",version="2"} (\S+)'
+    bounds, counts = np.array(re.findall(pattern, text), float).T
+    found = np.interp(share * len(spent), counts, bounds)
+    assert found == pytest.approx(np.quantile(spent, share), rel=0.1)

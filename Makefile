@@ -54,7 +54,9 @@ bench-%: setup
 lock: setup ## renew the pinned requirements of every image and of development
 	$(LOCK) pyproject.toml --all-extras -o requirements/dev.txt
 	$(LOCK) requirements/movielens.in --no-deps -o requirements/movielens.txt
-	$(LOCK) requirements/peers.in --constraint requirements/dev.txt -o requirements/peers.txt
+	@# KServe wants an older protobuf than ours; torch, the largest by far, is downloaded once for both.
+	$(LOCK) requirements/peers.in --no-annotate -o requirements/peers.txt \
+		--constraint <(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements/dev.txt)
 	@# robyn wants an older uvloop than ours: its rivals get that one too.
 	$(LOCK) requirements/http.in -o requirements/http.txt
 	for program in operator serving trainer; do \

@@ -217,6 +217,7 @@ class Replica:
         outcome = self.remembered.find(held, query)
         if outcome is not None:
             self._count(chosen, 200, start, is_scored=False)
+            self._note(query, outcome, batch)
             return self._ranking(outcome, held, batch)
         in_turn = [held]
         if routing.stable is not None and chosen != routing.stable:
@@ -241,13 +242,16 @@ class Replica:
         self._recorded.append(outcome.asked)
         self.remembered.keep(held, query, outcome)
         self._count(outcome.version, 200, start)
+        self._note(query, outcome, batch)
+        return self._ranking(outcome, versions[outcome.version.digest], batch)
+
+    def _note(self, query: Query, outcome: Outcome, batch: int | None) -> None:
+        """Tell those who were asked for an account of answers."""
         if self._request_log is not None:
             self._request_log.note(query, outcome, batch)
         if self._version_traces is not None:
-            self._version_traces.answered(
-                outcome.version, self.routing.role(outcome.version.digest)
-            )
-        return self._ranking(outcome, versions[outcome.version.digest], batch)
+            role = self.routing.role(outcome.version.digest)
+            self._version_traces.answered(outcome.version, role)
 
     @staticmethod
     def _ranking(outcome: Outcome, held: ModelVersion, batch: int | None) -> Ranking:

@@ -112,7 +112,8 @@ _LINE: Final = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY
 def line_of(answered: _Answered, replica: str) -> dict[str, Any]:
     """A line as a document."""
     query, outcome = answered.query, answered.outcome
-    asked, version = outcome.asked, outcome.version
+    asked, version, best = outcome.asked, outcome.version, outcome.best
+    assert best is not None
     return {
         "log": "request",
         "time": datetime.fromtimestamp(answered.at, UTC).isoformat(timespec="milliseconds"),
@@ -127,5 +128,5 @@ def line_of(answered: _Answered, replica: str) -> dict[str, Any]:
             "context": query.context,
             "k": len(outcome.ids),
         },
-        "answer": {"ids": outcome.ids, "scores": outcome.scores},
+        "answer": {"ids": outcome.ids, "scores": best.scores},
     }

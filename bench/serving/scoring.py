@@ -19,6 +19,7 @@ from bench.measuring import fraction_of, in_turns, median_at_most
 from bench.serving.load import Load
 from bench.serving.servers import PEERS, millstream, published
 from bench.serving.workload import Sizes, draw_requests
+from millstream_serving.engine.agreement import in_reduced_precision
 from millstream_serving.engine.versions import ScratchPad
 from millstream_serving.loading.shelf import Shelf
 
@@ -35,7 +36,9 @@ REQUESTS: Final = 300  # in a round
 TINY: Final = Sizes(users=10_000, items=10_000, width=8, attention=(4, 4), head=(4, 4))
 
 
-def model_row(publication: Publication, model: Path, requests: list[Request], runs: int) -> Row:
+def model_rows(
+    publication: Publication, model: Path, requests: list[Request], runs: int
+) -> list[Row]:
     """Rows gathered and scored by one thread, against eager torch with the same weights.
 
     Args:
@@ -45,13 +48,17 @@ def model_row(publication: Publication, model: Path, requests: list[Request], ru
         runs: rounds.
     """
     torch.set_num_threads(1)
-    score, theirs = _scorer(_version(publication)), _eager(model)
-    turns = in_turns(
-        _timed(score, requests),
-        _timed(lambda each: theirs.rank(each.user, each.items, each.history, 10), requests),
-        runs=runs,
-    )
-    return fraction_of("model time of a request, one core", turns, 3, "eager torch")
+    theirs, exact = _eager(model), _version(publication)
+    reduced = in_reduced_precision(exact, lambda: None)
+    ask = _timed(lambda each: theirs.rank(each.user, each.items, each.history, 10), requests)
+    rows = []
+    for version, bar in ((exact, 3), (reduced, 6)):
+        if version is reduced and reduced.precision == "Float32":
+            continue  # this processor has nothing else
+        turns = in_turns(_timed(_scorer(version), requests), ask, runs=runs)
+        what = f"model time of a request, one core, {version.precision}"
+        rows.append(fraction_of(what, turns, bar, "eager torch"))
+    return rows
 
 
 def outside_row(folder: Path, runs: int) -> Row:

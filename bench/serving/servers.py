@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from bench.serving.processes import Server
     from bench.serving.workload import Sizes
     from millstream_api.manifest import VersionRef
+    from millstream_api.names import Precision
     from tests.builders.s3_server import S3Server
 
 PEERS: Final = Path(__file__).parent / "peers"
@@ -67,14 +68,20 @@ def published(folder: Path, sizes: Sizes) -> Iterator[Publication]:
 
 
 @contextmanager
-def millstream(of: Publication, *, threads: int) -> Iterator[Server]:
+def millstream(
+    of: Publication, *, threads: int, precision: Precision = "Float32"
+) -> Iterator[Server]:
     """This server, with kernels that were compiled before, as where its image is built."""
     warm_up()
     port = free_port()
     settings = of.folder / f"settings-{port}.json"
     settings.write_bytes(
         ServerSettings(
-            model="bench", store=of.s3.settings, release=f"file:{of.release}", threads=threads
+            model="bench",
+            store=of.s3.settings,
+            release=f"file:{of.release}",
+            threads=threads,
+            precision=precision,
         ).canonical()
     )
     options = [f"--settings={settings}", "--host=127.0.0.1", f"--port={port}", "--linger=0"]
@@ -84,7 +91,7 @@ def millstream(of: Publication, *, threads: int) -> Iterator[Server]:
         "PYTHONPATH": os.pathsep.join(sys.path),
     }
     with running(
-        "millstream",
+        "millstream" if precision == "Float32" else f"millstream, {precision}",
         [sys.executable, "-m", "millstream_serving.main", *options],
         port,
         ready="/readyz",

@@ -28,10 +28,11 @@ from bench.serving.closed_loop import wrk
 from bench.serving.freshness import beside_deltas, first_answer
 from bench.serving.load import OPEN_SECONDS, Load
 from bench.serving.overload import overload_rows
-from bench.serving.scoring import model_row, outside_row
+from bench.serving.scoring import model_rows, outside_row
 from bench.serving.servers import PEERS_BY_NAME, millstream, peer, published
 from bench.serving.workload import Sizes, draw_requests, write_model
 from demo.report import Row, at_least, at_most
+from millstream_serving.engine.amx import is_available
 
 if TYPE_CHECKING:
     from bench.serving.processes import Server
@@ -71,17 +72,19 @@ def serving_rows() -> list[Row]:
                 rows += _against(load, ours, other, BARS.get(each), requests[:COMPARED])
                 if each == YARDSTICK:
                     rows += _waits(load, ours, other)
+                    rows += _reduced(load, publication, other)
         with start(YARDSTICK, is_factored=True) as other:
             rows += _against(load, ours, other, FACTORED_BAR, requests[:COMPARED])
         rows += overload_rows(load, ours, RUNS)
         rows += first_answer(publication, ours, requests[0])
         visit = partial(load.waits, ours, DELTAS_RATE)
         rows += beside_deltas(publication, visit, OPEN_SECONDS, RUNS)
+        failed = sum(count for name, count in load.failed.items() if name.startswith(ours.name))
         rows += [
             at_most("memory with both cores in use against one", alone.shared, 1.2, "×"),
-            at_most("failed requests of millstream", load.failed[ours.name], 0, ""),
+            at_most("failed requests of millstream", failed, 0, ""),
         ]
-        rows.append(model_row(publication, model, requests, RUNS))
+        rows += model_rows(publication, model, requests, RUNS)
     with tempfile.TemporaryDirectory() as name:
         return [*rows, outside_row(Path(name), RUNS)]
 
@@ -126,7 +129,7 @@ def _against(
     ]
 
 
-def _waits(load: Load, ours: Server, other: Server) -> list[Row]:
+def _waits(load: Load, ours: Server, other: Server, note: str = "") -> list[Row]:
     """Both at half of what the peer answers at most."""
     rate = load.most(other) / 2
     found = [(load.waits(ours, rate), load.waits(other, rate)) for _ in range(RUNS)]
@@ -135,9 +138,21 @@ def _waits(load: Load, ours: Server, other: Server) -> list[Row]:
         turns = Turns(
             *([getattr(side, what) / 1e3 for side in sides] for sides in zip(*found, strict=True))
         )
-        name = f"{what} at {rate:.0f} requests a second"
+        name = ", ".join(filter(None, (f"{what} at {rate:.0f} requests a second", note)))
         rows.append(fraction_of(name, turns, bar, other.name))
     return rows
+
+
+def _reduced(load: Load, publication: Publication, other: Server) -> list[Row]:
+    """The same server in reduced precision, where this processor has one."""
+    if not is_available():
+        return []
+    with millstream(publication, threads=CORES, precision="BFloat16") as ours:
+        load.most(ours, WARM_SECONDS)
+        turns = in_turns(lambda: 1 / load.most(ours), lambda: 1 / load.most(other), runs=RUNS)
+        what = f"requests a second, {CORES} cores, BFloat16"
+        row = times_faster(what, turns, BARS[other.name], other.name, 1 / median(turns.ours), "/s")
+        return [row, *_waits(load, ours, other, "BFloat16")]
 
 
 def _agreement(ours: Server, other: Server, requests: list[Request]) -> float:

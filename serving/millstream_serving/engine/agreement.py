@@ -3,7 +3,7 @@
     version ──made-up requests──► both networks ──► Agreement ──► answer with which?
 
 Requests are deterministic: users and items that lie evenly among the keys of the version, so that
-rows of all ages take part, and the users' own histories.
+rows of all ages take part, and the users' own histories, or where they have none some of the items.
 """
 
 from __future__ import annotations
@@ -82,13 +82,16 @@ def compare(version: ModelVersion, network: Network, rest: Callable[[], None]) -
     other = replace(version, network=network)
     pads = ScratchPad(), ScratchPad()
     items = _evenly(version, "item", CANDIDATES)
-    users = _evenly(version, "history", REQUESTS)
-    if len(items) < 2 or not len(users):
+    if len(items) < 2:
         return Agreement(0, 0.0, 0.0)
+    users = _evenly(version, "user", REQUESTS).tolist() or [None]
     best = min(BEST, len(items) - 1)  # all of them would be shared by anybody
     shared, error = 0, 0.0
-    for user in users.tolist():
-        history = version.history_of(user)
+    for number in range(REQUESTS):
+        user = users[number % len(users)]
+        history = np.empty(0, np.int64) if user is None else version.history_of(user)
+        if not len(history):
+            history = np.roll(items, number)[: len(items) // 2]
         ours, theirs = (
             each.logits(user, items, history, pad)
             for each, pad in zip((version, other), pads, strict=True)
@@ -99,7 +102,7 @@ def compare(version: ModelVersion, network: Network, rest: Callable[[], None]) -
         else:
             error = 1.0
         rest()
-    return Agreement(len(users), shared / (best * len(users)), error)
+    return Agreement(REQUESTS, shared / (best * REQUESTS), error)
 
 
 def _best(logits: NDArray[np.float32], count: int) -> set[int]:

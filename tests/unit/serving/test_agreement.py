@@ -89,14 +89,33 @@ def test_scores_that_are_not_numbers_are_no_agreement(version):
     assert (found.precision, found.agreement.error) == ("Float32", 1.0)
 
 
-def test_a_version_without_users_is_not_compared_and_stays_with_float32():
+@pytest.mark.parametrize(
+    ("items", "precision"), [(200, "BFloat16"), (1, "Float32")], ids=["users", "items to rank"]
+)
+def test_a_version_is_compared_without_users_but_not_without(items, precision):
     publisher = Publisher(MemoryObjects())
-    ref = publisher.publish(random_rows(publisher, 0, 200))
+    ref = publisher.publish(random_rows(publisher, 0, items))
     with ThreadPoolExecutor(4) as pool:
         shelf = Shelf(publisher.store, pool)
         shelf.load(ref, {ref.digest}.__contains__, lambda _: None)
         held = replace(shelf.held[ref.digest], network=Ranked(PLACES, Ranked(PLACES)))
-    assert in_reduced_precision(held, rest).precision == "Float32"
+    assert in_reduced_precision(held, rest).precision == precision
+
+
+def test_histories_are_made_up_where_the_version_has_none(version):
+    seen = []
+
+    class Looking(Ranked):
+        def score(self, request, pad, logits):
+            seen.append(request.history.keys.tolist())
+            super().score(request, pad, logits)
+
+    tables = version.tables | {"history": version.tables["user"]}
+    bare = replace(version, network=Looking(PLACES), tables=tables)
+    object.__setattr__(bare, "history_of", lambda _: np.empty(0, np.int64))
+    compare(bare, Ranked(PLACES), rest)
+    assert all(seen)
+    assert len(set(map(tuple, seen))) > 1
 
 
 def test_the_comparison_rests_after_each_request(version):

@@ -79,7 +79,7 @@ class ModelSpec(Part):
     model_config = ConfigDict(
         json_schema_extra=rules(
             rule(
-                "(self.architecture == 'Custom') == has(self.custom)",
+                "(has(self.architecture) && self.architecture == 'Custom') == has(self.custom)",
                 "architecture: Custom and custom: {module: package.file:Class} go together: write"
                 " both or neither",
                 ".custom",

@@ -1,0 +1,1 @@
+"""`millstream replay`: logged requests asked again."""

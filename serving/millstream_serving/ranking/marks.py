@@ -8,12 +8,14 @@ A request is in one place at a time, so its marks need no lock.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 from millstream_serving.engine.versions import ScratchPad
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
+
+Scratch = TypeVar("Scratch")
 
 
 class Marks:
@@ -46,7 +48,7 @@ class MarkedPad(ScratchPad):
         self._pad = pad
         self._marks = marks
 
-    def fit(self, *needed: Any, **named: Any) -> Any:
+    def fit(self, shape: Hashable, make: Callable[[], Scratch]) -> Scratch:
         """See ScratchPad."""
         self._marks.mark("look up")
-        return self._pad.fit(*needed, **named)
+        return self._pad.fit(shape, make)

@@ -24,14 +24,14 @@ async def begin(start, **fields):
 
 async def test_what_a_line_asks_gets_the_answer_it_has(start, capfd):
     running = await begin(start, sample_ratio=1.0)
-    for path in ("/recommend/3?k=4", "/recommend/unknown"):
+    for path in ("/recommend/3?k=4", "/recommend/unknown", "/recommend/3?k=4"):
         assert (await running.client.get(path)).status_code == 200
     await running.rank(user_id=5, items=[1001, 1007, "x"], history=[1002], k=2)
     assert (await running.rank(items=[])).status_code == 400
     asked_again = await start(running.publisher)
     await asked_again.in_force(stable=running.publisher.latest.ref())
     lines = await lines_after(running, capfd)
-    assert [line["request"]["k"] for line in lines] == [4, 10, 2], "and none that was refused"
+    assert [line["request"]["k"] for line in lines] == [4, 10, 4, 2], "none that was refused"
     for line in lines:
         body = (await asked_again.rank(**line["request"])).json()
         assert [item["id"] for item in body["items"]] == line["answer"]["ids"]

@@ -9,6 +9,7 @@ import threading
 import numpy as np
 import pytest
 
+from millstream_serving.engine.best import Best
 from millstream_serving.ranking.answers import Asked, Outcome, Query
 from millstream_serving.telemetry.request_log import Rate, RequestLog
 from tests.builders.serving import make_ref
@@ -39,7 +40,8 @@ def make_log(stream, *, ratio=1.0, per_second=1e9, draws=(), watch=None, **optio
 
 def outcome(ids, items, history):
     asked = Asked(3, np.array(items, np.int64), np.array(history, np.int64))
-    return Outcome(V1, ids, np.linspace(0.9, 0.1, len(ids)), (), asked)
+    best = Best([0] * len(ids), np.linspace(0.9, 0.1, len(ids)).tolist(), 0.0, 0.0)
+    return Outcome(V1, ids, best, (), asked)
 
 
 ASKED = Query(3, (1001, "x"), (1, "y"), 1, {"device": "web"})

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import json
 import urllib.request
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from millstream_api.names import HEADER_BUDGET
+from bench.serving.workload import PATIENT
 
 if TYPE_CHECKING:
     from bench.serving.processes import Server
     from bench.serving.workload import Request
-
-
-PATIENCE_SECONDS: Final = 10
 
 
 def answer_of(server: Server, request: Request) -> dict[str, Any]:
@@ -24,8 +21,8 @@ def answer_of(server: Server, request: Request) -> dict[str, Any]:
     asked = urllib.request.Request(  # noqa: S310 - loopback
         server.endpoint,
         request.body(),
-        {"content-type": "application/json", HEADER_BUDGET: str(PATIENCE_SECONDS * 1000)},
+        {"content-type": "application/json"} | PATIENT,
     )
-    with urllib.request.urlopen(asked, timeout=PATIENCE_SECONDS) as answer:  # noqa: S310
+    with urllib.request.urlopen(asked, timeout=10) as answer:  # noqa: S310
         found: dict[str, Any] = json.loads(answer.read())
         return found

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from bench.serving.workload import PATIENT
 from devcluster import debian
 from devcluster.commands import DevclusterError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 SCRIPT: Final = """
 local bodies = {}
 for line in io.lines("%s") do bodies[#bodies + 1] = line end
-local headers, next_body = { ["content-type"] = "application/json" }, 0
+local headers, next_body = { ["content-type"] = "application/json", %s }, 0
 request = function()
   next_body = next_body %% #bodies + 1
   return wrk.format("POST", nil, headers, bodies[next_body])
@@ -53,7 +54,8 @@ def write_script(folder: Path, bodies: Iterable[bytes]) -> Path:
     """What wrk POSTs: these documents, each in one line, round and round."""
     lines, script = folder / "bodies.jsonl", folder / "ask.lua"
     lines.write_bytes(b"".join(body + b"\n" for body in bodies))
-    script.write_text(SCRIPT % lines)
+    patient = ", ".join(f'["{name}"] = "{value}"' for name, value in PATIENT.items())
+    script.write_text(SCRIPT % (lines, patient))
     return script
 
 

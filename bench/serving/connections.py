@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from httptools import HttpParserError, HttpResponseParser
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
 MOST: Final = 256  # connections
@@ -35,12 +36,13 @@ class Outcome:
     is_told_when: bool = False  # to try again
 
 
-def message(url: str, body: bytes) -> bytes:
+def message(url: str, body: bytes, headers: Mapping[str, str]) -> bytes:
     """A POST of some JSON, as it goes over the wire."""
     to = urlsplit(url)
+    others = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
         f"POST {to.path} HTTP/1.1\r\nhost: {to.netloc}\r\ncontent-type: application/json\r\n"
-        f"content-length: {len(body)}\r\n\r\n"
+        f"content-length: {len(body)}\r\n{others}\r\n"
     )
     return head.encode() + body
 

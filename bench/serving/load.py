@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from bench.serving.closed_loop import ask, write_script
 from bench.serving.open_loop import visit
+from bench.serving.workload import PATIENT
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from bench.serving.open_loop import Visit
@@ -44,14 +46,27 @@ class Load:
         self.failed[server.name] += found.failed
         return found.per_second
 
-    def waits(self, server: Server, per_second: float, seconds: float = OPEN_SECONDS) -> Visit:
+    def waits(
+        self, server: Server, per_second: float, headers: Mapping[str, str] = PATIENT
+    ) -> Visit:
         """How long users wait in an open loop, at a rate that the server can answer."""
-        found = self.overload(server, per_second, seconds)
+        found = self._visit(server, per_second, OPEN_SECONDS, headers)
         self.failed[server.name] += len(found.refused)
         return found
 
     def overload(self, server: Server, per_second: float, seconds: float) -> Visit:
-        """The same at any rate: to be refused is not to have failed."""
-        found = visit(server.endpoint, self._requests, per_second=per_second, seconds=seconds)
+        """The same at any rate and with the usual budget: to be refused is not to have failed."""
+        return self._visit(server, per_second, seconds, {})
+
+    def _visit(
+        self, server: Server, per_second: float, seconds: float, headers: Mapping[str, str]
+    ) -> Visit:
+        found = visit(
+            server.endpoint,
+            self._requests,
+            per_second=per_second,
+            seconds=seconds,
+            headers=headers,
+        )
         self.failed[server.name] += found.failed
         return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy as np
 from bench.serving.connections import Connections, message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 LONGEST_SECONDS: Final = 10.0  # from due to answered; what takes longer has failed
 HEAD_START_SECONDS: Final = 0.05
+NONE: Final = MappingProxyType[str, str]({})
 
 
 @dataclass(frozen=True)
@@ -58,11 +60,16 @@ class Visit:
 
 
 def visit(
-    url: str, requests: Sequence[Request], *, per_second: float, seconds: float, seed: int = 5
+    url: str,
+    requests: Sequence[Request],
+    *,
+    per_second: float,
+    seconds: float,
+    headers: Mapping[str, str] = NONE,
 ) -> Visit:
     """Send requests at this mean rate for so long; all of them POST to this URL."""
-    messages = [message(url, each.body()) for each in requests]
-    due = arrivals(per_second, seconds, np.random.default_rng(seed))
+    messages = [message(url, each.body(), headers) for each in requests]
+    due = arrivals(per_second, seconds, np.random.default_rng(5))
     with Connections(url) as connections:
         began = time.perf_counter() + HEAD_START_SECONDS
         for number, at in enumerate((began + due).tolist()):

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import orjson
 
+from millstream_api.names import HEADER_BUDGET
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 EXPONENT: Final = 1.05  # of the Zipf law that ids follow
 SCALE: Final = 0.1  # spread of rows and weights
 LARGEST: Final = 10  # ids in an answer
+# Where it is measured how much is answered, or how late, nothing may be refused for being late.
+PATIENT: Final = {HEADER_BUDGET: "10000"}
 
 
 @dataclass(frozen=True)

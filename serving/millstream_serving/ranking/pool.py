@@ -2,9 +2,9 @@
 
 A queue longer than a user's patience only makes every answer late, so a job is turned away at once,
 and the caller may try another replica, where as many wait as may wait, or where its turn is not
-expected within half the time to its deadline: what is expected is what jobs took lately, and a job
-that waits in vain is worse than one that never waited. One whose turn comes after its deadline all
-the same is not done: nobody waits for it any more, but others behind it do.
+expected within two thirds of the time to its deadline: what is expected is what jobs took lately,
+and a job that waits in vain is worse than one that never waited. One whose turn comes after its
+deadline all the same is not done: nobody waits for it any more, but others behind it do.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from millstream_serving.engine.versions import ScratchPad
 log = logging.getLogger(__name__)
 
 RECENT: Final = 1 / 32  # weight of the last job in how long jobs take
-MARGIN: Final = 2.0  # how many times longer than expected a turn may take to come
+MARGIN: Final = 1.5  # how many times longer than expected a turn may take to come
 
 Result = TypeVar("Result")
 Job = Callable[[ScratchPad], Any]

@@ -79,15 +79,15 @@ async def slow_pool(clock, pool):
 async def test_a_job_that_could_hardly_have_its_turn_in_time_is_turned_away_at_once(
     clock, slow_pool
 ):
-    """Half a second for each of two threads, and it may be twice that."""
+    """Half a second for each of two threads, and it may be half as much again."""
     gate = threading.Event()
     held = [slow_pool.submit(lambda _: gate.wait(20)) for _ in range(2)]
     with pytest.raises(Busy):
-        slow_pool.submit(lambda _: None, deadline=clock.now + 0.9)
+        slow_pool.submit(lambda _: None, deadline=clock.now + 0.7)
     with pytest.raises(Busy):
-        slow_pool.check_room(clock.now + 0.9)
-    slow_pool.check_room(clock.now + 1.1)
-    held.append(slow_pool.submit(lambda _: gate.wait(20), deadline=clock.now + 1.1))
+        slow_pool.check_room(clock.now + 0.7)
+    slow_pool.check_room(clock.now + 0.8)
+    held.append(slow_pool.submit(lambda _: gate.wait(20), deadline=clock.now + 0.8))
     gate.set()
     await asyncio.gather(*held)
 
@@ -118,7 +118,7 @@ async def test_a_job_that_was_not_done_says_nothing_of_how_long_jobs_take(clock,
 
     def asked():
         with pytest.raises(Busy):
-            slow_pool.check_room(clock.now + 1)
+            slow_pool.check_room(clock.now + 0.75)
         return []
 
     (late,) = await occupied(missed_its_turn)

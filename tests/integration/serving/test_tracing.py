@@ -77,6 +77,16 @@ async def test_a_request_is_a_trace_of_its_stages_in_order(traced, receiver):
         assert before.start <= before.end == after.start
 
 
+async def test_what_a_version_remembers_takes_no_turn(traced, receiver):
+    running = await traced(ratio=1.0)
+    for _ in range(2):
+        assert (await running.client.get("/recommend/3")).status_code == 200
+    spans = await everything(running, receiver)
+    first, again = sorted(named(spans, "GET /recommend/{user_id}"), key=lambda s: s.start)
+    assert {s.name for s in spans if s.parent == first.span} == set(STAGES)
+    assert {s.name for s in spans if s.parent == again.span} == {"read", "answer"}
+
+
 @pytest.mark.parametrize(
     ("method", "path", "body", "name", "status"),
     [
@@ -104,7 +114,7 @@ async def test_a_span_is_named_after_the_route_and_says_what_came_of_it(
 
 
 @pytest.mark.parametrize(
-    "broken", ["millstream_serving.ranking.answers.sigmoid", "millstream_serving.http.app.ranked"]
+    "broken", ["millstream_serving.ranking.answers.best_of", "millstream_serving.http.app.ranked"]
 )
 async def test_a_fault_of_the_server_is_a_failed_span(traced, receiver, monkeypatch, broken):
     running = await traced(ratio=1.0)

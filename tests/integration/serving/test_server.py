@@ -176,10 +176,10 @@ async def full(start, monkeypatch):
     await running.in_force(stable=base)
     is_at_work, gate = threading.Event(), threading.Event()
 
-    def slow_answer(*given):
+    def slow_answer(*given, **named):
         is_at_work.set()
         gate.wait(20)
-        return answer(*given)
+        return answer(*given, **named)
 
     monkeypatch.setattr("millstream_serving.replica.answer", slow_answer)
     held = asyncio.create_task(running.rank(user_id=1, items=[1001]))

@@ -29,6 +29,8 @@ from tests.builders.trainer import (
     store_of,
 )
 
+REQUESTS = 10_000
+
 
 @pytest.fixture(scope="module", params=["DIN", "DotProduct", "MLP", "Custom"])
 def trained(request: pytest.FixtureRequest) -> Run:
@@ -160,17 +162,17 @@ def test_scores_are_the_same_on_both_sides(trained: Run, shelf: Shelf) -> None:
     assert model is not None
     version, pad = newest(trained, shelf), ScratchPad()
     random = np.random.default_rng(5)
-    users = random.integers(1, 400, 200)  # some are unknown
-    items = random.integers(1, 260, 200)
-    no_clicks = np.zeros(200, np.float32)
+    users = random.integers(1, 400, REQUESTS)  # some are unknown
+    items = random.integers(1, 260, REQUESTS)
+    no_clicks = np.zeros(REQUESTS, np.float32)
     expected = Learner(model, sparse_learning_rate=0.0).learn(
-        EventBatch(users, items, no_clicks, np.full(200, START))
+        EventBatch(users, items, no_clicks, np.full(REQUESTS, START))
     )
     found = [
         version.logits(int(user), np.array([item]), version.history_of(int(user)), pad)[0]
         for user, item in zip(users, items, strict=True)
     ]
-    np.testing.assert_allclose(found, expected, atol=2e-5, rtol=1e-4)
+    np.testing.assert_allclose(found, expected, atol=1e-5, rtol=1e-5)
     assert np.std(expected) > 0.05, "scores that say nothing would agree too easily"
 
 

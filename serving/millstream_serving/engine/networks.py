@@ -17,11 +17,11 @@ from millstream_serving.engine.layouts import (
     Matrix,
     UnknownArchitecture,
     Vector,
+    as_matrix,
+    as_vector,
     layer_shapes,
     refuse_misshapen,
 )
-from millstream_serving.engine.layouts import as_matrix as _matrix
-from millstream_serving.engine.layouts import as_vector as _vector
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -91,25 +91,25 @@ def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> We
         dense["head.0.weight"], [width, 2 * width, 3 * width], axis=1
     )
     return Weights(
-        query=_matrix(w1 + w3),
-        key=_matrix(w2 - w3),
-        product=_matrix(w4),
-        attention_bias=_vector(dense["attention.0.bias"]),
-        attention_hidden=_matrix(dense["attention.1.weight"], pad_inputs=True),
-        attention_hidden_bias=_vector(dense["attention.1.bias"]),
-        attention_out=_vector(dense["attention.2.weight"][0]),
+        query=as_matrix(w1 + w3),
+        key=as_matrix(w2 - w3),
+        product=as_matrix(w4),
+        attention_bias=as_vector(dense["attention.0.bias"]),
+        attention_hidden=as_matrix(dense["attention.1.weight"], pad_inputs=True),
+        attention_hidden_bias=as_vector(dense["attention.1.bias"]),
+        attention_out=as_vector(dense["attention.2.weight"][0]),
         attention_out_bias=dense["attention.2.bias"][0],
-        head_user=_matrix(user),
-        head_item=_matrix(item),
-        head_interest=_matrix(interest, pad_inputs=True),
-        head_bias=_vector(dense["head.0.bias"]),
-        head_hidden=_matrix(dense["head.1.weight"], pad_inputs=True),
-        head_hidden_bias=_vector(dense["head.1.bias"]),
-        head_out=_vector(dense["head.2.weight"][0]),
+        head_user=as_matrix(user),
+        head_item=as_matrix(item),
+        head_interest=as_matrix(interest, pad_inputs=True),
+        head_bias=as_vector(dense["head.0.bias"]),
+        head_hidden=as_matrix(dense["head.1.weight"], pad_inputs=True),
+        head_hidden_bias=as_vector(dense["head.1.bias"]),
+        head_out=as_vector(dense["head.2.weight"][0]),
         head_out_bias=dense["head.2.bias"][0],
     )
 
 
 def prepare_context(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> Matrix:
     """The context's part of the head's first layer, [inputs, H1]; after `prepare`."""
-    return _matrix(dense["head.0.weight"][:, 3 * architecture.embedding_dim :])
+    return as_matrix(dense["head.0.weight"][:, 3 * architecture.embedding_dim :])

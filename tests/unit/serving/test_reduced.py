@@ -63,6 +63,7 @@ def test_an_array_begins_at_a_cache_line():
     assert not any(array.any() for array in arrays)
 
 
+@on_tiles
 @pytest.mark.parametrize("narrow", [narrow_products, narrow_rectified], ids=["products", "relu"])
 def test_rows_are_rounded_on_their_way_and_what_is_beyond_them_stays(narrow):
     rng = np.random.default_rng(4)

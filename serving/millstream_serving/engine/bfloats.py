@@ -1,7 +1,7 @@
 """Matrices of bfloat16 for `amx`: weights as tiles, and rows rounded on the way into a layer.
 
-A bfloat16 is the upper half of a float32, rounded to nearest; here its bits are uint16. Kernels round
-by an instruction that processors with `amx` have; no others may compile them.
+A bfloat16 is the upper half of a float32, rounded to nearest; here its bits are uint16. Kernels
+round by an instruction that processors with `amx` have; no others may compile them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,9 @@ have no threads: a scoring thread computes its request itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import threading
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from millstream_serving.engine.layouts import Matrix, Vector
     from millstream_serving.engine.requests import Request
     from millstream_serving.engine.versions import ScratchPad
+
+log = logging.getLogger(__name__)
 
 BLOCK: Final = 128  # candidates scored together: bounds what a graph takes of memory
 
@@ -66,6 +70,7 @@ class Graph:
     width: int
     history_length: int
     session: InferenceSession
+    failed: threading.Event = field(default_factory=threading.Event)  # ever, and it was said
 
     @classmethod
     def of(
@@ -82,7 +87,7 @@ class Graph:
         return cls(width, length, session_of(graph, dense))
 
     def score(self, request: Request, pad: ScratchPad, logits: Vector) -> None:
-        """See `architectures.Network`. Where the graph fails, no score is a number."""
+        """See `architectures.Network`; where the graph fails, no score is a number."""
         length = self.history_length
         shape = ("Custom", self.width, length)
         scratch = pad.fit(shape, partial(scratch_for, self.width, length))
@@ -103,7 +108,10 @@ class Graph:
             try:
                 [found] = self.session.run([OUTPUT], given | {"items": scratch.items[None, :block]})
                 logits[start : start + block] = found.reshape(block)
-            except Exception:  # noqa: BLE001 - whatever it is, another version can answer
+            except Exception:  # whatever it is, another version can answer
+                if not self.failed.is_set():  # once: every request may bring it about
+                    self.failed.set()
+                    log.exception("a Custom graph failed on a request, which gets no score from it")
                 logits[:] = np.nan
                 return
 

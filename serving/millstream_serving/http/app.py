@@ -171,6 +171,7 @@ class App:
             if may_stay_unread(scope):
                 # Refusing must cost next to nothing, or those who are answered pay for it: it takes
                 # 40 us of processor time here, 80 behind the body, which comes by another thread.
+                # Without a body `rank` refuses, and first looks whether the answer is remembered.
                 self._replica.check_room(budget)
             body = await receive(scope, protocol) if scope.method == "POST" else b""
             query, write = read(scope, body)
@@ -187,7 +188,7 @@ class App:
             reply = refuse(
                 503,
                 "Overloaded",
-                "as many queries wait as may wait: try again, or run more replicas",
+                "more queries wait than can be answered in time: try again, or run more replicas",
                 retry=1,
                 headers=NOBODY,
             )

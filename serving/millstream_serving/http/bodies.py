@@ -22,9 +22,9 @@ LARGEST_UNREAD: Final = 16 * 1024
 
 
 def may_stay_unread(scope: Scope) -> bool:
-    """Whether a caller gets an answer that is sent before the body has been read."""
+    """Whether there is a body, and a caller gets an answer that is sent before it has been read."""
     announced = scope.headers.get("content-length")
-    return scope.method == "GET" or (announced is not None and int(announced) <= LARGEST_UNREAD)
+    return announced is not None and 0 < int(announced) <= LARGEST_UNREAD
 
 
 async def receive(scope: Scope, protocol: HTTPProtocol) -> bytes:

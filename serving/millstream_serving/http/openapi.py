@@ -62,7 +62,8 @@ _REFUSED: Final = {
     413: f"The body has more than {LARGEST_BODY} bytes.",
     415: "The body is of a type that is not read here.",
     500: "No version has a finite score for this query, or the server is at fault.",
-    503: "No version is in force yet, as many queries wait as may wait, or its turn came too late.",
+    503: "No version is in force yet, more queries wait than can be answered in time, or its turn "
+    "came too late.",
 }
 _TRACEPARENT: Final = {
     "name": "traceparent",

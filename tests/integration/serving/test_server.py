@@ -183,6 +183,7 @@ async def full(start, monkeypatch):
 
     monkeypatch.setattr("millstream_serving.replica.answer", slow_answer)
     held = asyncio.create_task(running.rank(user_id=1, items=[1001]))
+    running.gate, running.is_at_work, running.held = gate, is_at_work, held
     assert await asyncio.to_thread(is_at_work.wait, 20)
     yield running
     gate.set()
@@ -206,6 +207,21 @@ async def test_a_full_server_refuses_a_small_query_before_it_has_been_read(full)
     assert b"retry-after: 1" in head
     writer.close()
     await writer.wait_closed()
+
+
+async def test_a_full_server_goes_on_telling_what_it_remembers(full):
+    assert (await full.client.get("/recommend/4")).status_code == 503
+    full.gate.set()
+    await full.held
+    first = await full.client.get("/recommend/4")
+    full.gate.clear()
+    full.is_at_work.clear()
+    again = asyncio.create_task(full.rank(user_id=1, items=[1001]))
+    assert await asyncio.to_thread(full.is_at_work.wait, 20)
+    assert (await full.client.get("/recommend/5")).status_code == 503
+    assert (await full.client.get("/recommend/4")).json() == first.json()
+    full.gate.set()
+    assert (await again).status_code == 200
 
 
 async def test_a_full_server_reads_a_large_query_so_that_its_refusal_is_not_lost(full):

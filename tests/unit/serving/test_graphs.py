@@ -101,7 +101,7 @@ def test_threads_share_a_session():
     assert all(np.array_equal(each, wanted) for each in found)
 
 
-def test_a_graph_that_fails_on_a_request_scores_nothing():
+def test_a_graph_that_fails_on_a_request_scores_nothing_and_is_named_once(caplog):
     """Then the version that users had answers, as for any score that is not a number."""
     reaching = [
         node("ReduceSum", ["user"], "total", keepdims=0),
@@ -119,7 +119,12 @@ def test_a_graph_that_fails_on_a_request_scores_nothing():
     made = computed_by(graph)
     network = network_of(made, DENSE, graph)
     assert np.isfinite(logits_of(made, DENSE, rows, 0, [1, 2], [], network=network)).all()
-    assert np.isnan(logits_of(made, DENSE, rows, 1, [1, 2], [], network=network)).all()
+    assert not caplog.records
+    for _ in range(2):
+        assert np.isnan(logits_of(made, DENSE, rows, 1, [1, 2], [], network=network)).all()
+    [said] = caplog.records
+    assert "a Custom graph failed" in said.message
+    assert said.exc_info is not None
 
 
 def changed(change):

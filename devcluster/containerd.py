@@ -75,8 +75,7 @@ def write_archive(transfer: Transfer, blobs: Path, sink: IO[bytes]) -> None:
 def stale_references(images: Sequence[tuple[str, str]]) -> list[str]:
     """Names that keep an image alive although no tag names it any more.
 
-    Kubernetes' plugin gives each image a second name, `sha256:…`, which stays behind when the
-    tag moves on to a newer build.
+    The second name of an image, `sha256:…`, stays behind when the tag moves on to a newer build.
 
     Args:
         images: Name and manifest digest of each image.
@@ -112,6 +111,7 @@ class Containerd:
                 0
             ]
             manifest = json.loads((blobs / entry["digest"].replace(":", "/")).read_text())
+            self._hold(tag)
             present = self._ctr("content", "ls", "--quiet").split()
             transfer = plan_transfer(tag, entry, manifest, present)
             self._send(transfer, blobs)
@@ -127,7 +127,19 @@ class Containerd:
         """
         names = stale_references(self.images())
         if names:
-            self._ctr("images", "remove", *names)
+            # Until their layers are gone: a later image could count on what is about to go.
+            self._ctr("images", "remove", "--sync", *names)
+
+    def _hold(self, tag: str) -> None:
+        """Keeps an image that is about to be replaced until `forget_replaced`.
+
+        containerd would collect its layers while those that its successor shares with it are being
+        counted on (https://github.com/containerd/containerd/pull/10764). Kubernetes' plugin gives
+        such a second name only to the first image of a tag.
+        """
+        for digest in (digest for name, digest in self.images() if name == tag):
+            manifest = json.loads((self._blobs / digest.replace(":", "/")).read_text())
+            self._ctr("images", "tag", "--force", tag, manifest["config"]["digest"])
 
     def remove_containers(self) -> int:
         """Forgets containers of an earlier cluster, whose processes are gone; returns how many."""

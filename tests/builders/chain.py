@@ -329,7 +329,7 @@ class World:
             position = held.manifest.positions[PARTITION]
             users = self.erased(self.server[1].ledger)
             self.stream.assert_served(position, held.tables, users)
-            assert held.network.weights.head_out_bias == position
+            assert held.network.weights.head_out_bias[0] == position
 
     def _announce(self) -> None:
         if self.stable is None:

@@ -5,7 +5,8 @@
 
 Until the swap nothing that a reader sees has changed; by the swap all versions change at once;
 after it the old objects are what nothing names, which the collector would sweep as well. So this
-can be broken off anywhere and done again.
+can be broken off anywhere and done again. The list is swapped as it was when this began: a
+collector that has swept meanwhile, however long this took, has made another of it.
 
 State digests are reckoned anew from the rows that are left, version by version as a server would
 apply them: what a hostile or mistaken writer says of the rest cannot slip through, because where
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from millstream_api.erasure import RedactedLineage
+from millstream_api.erasure import RedactedLineage, Redactions
 from millstream_api.manifest import Redacted
 from millstream_core.checkpoint import Folder, read_dense, read_table, write_dense, write_rows
 from millstream_core.checkpoint.routes import change_shortcuts, read_merged, read_shortcuts
@@ -29,7 +30,13 @@ from millstream_core.erasure.rows import KINDS, Sieve
 from millstream_core.features import Transform
 from millstream_core.store import IntegrityError, ObjectMissing, PreconditionFailed
 from millstream_core.store.errors import StoreUnavailable
-from millstream_core.store.layout import data_key, merged_key, redacted_key, redactions_key
+from millstream_core.store.layout import (
+    ERASED,
+    data_key,
+    merged_key,
+    redacted_key,
+    redactions_key,
+)
 from millstream_core.store.redactions import read_redactions
 from millstream_core.tables.versioned import VersionedTable
 from millstream_core.upkeep.retention import paths_in
@@ -63,6 +70,7 @@ def redact(redactor: Redactor, ledger: Ledger, lineage: str) -> RedactedLineage:
     Raises:
         StoreError: the store did not do its part; doing it again goes on.
     """
+    before = read_redactions(redactor.store.objects, lineage)
     redactor.store.look_again(lineage)
     manifests = _manifests(redactor.store, lineage)
     due = {ref for ref, manifest in manifests.items() if manifest.erasure_seq < ledger.erased_at}
@@ -74,7 +82,7 @@ def redact(redactor: Redactor, ledger: Ledger, lineage: str) -> RedactedLineage:
             log.warning("version %s cannot be read, nothing is erased from it: %s", ref, error)
     shortcuts = removed = 0
     if run.redacted:
-        _swap(redactor.store, lineage, ledger.seq, set(manifests), run.redacted)
+        _swap(redactor.store, lineage, ledger.seq, before, set(manifests), run.redacted)
         shortcuts, removed = run.remove_old()
     return RedactedLineage(
         lineage=lineage,
@@ -113,7 +121,7 @@ class _Run:
         below = self._below(manifest)
         transform = Transform.parse(self.redactor.store.transform(manifest.transform))
         sieve = Sieve(self.ledger, transform, manifest.erasure_seq, Counter())
-        path = f"data/{ref.version}-erased.{self.redactor.token}"
+        path = f"data/{ref.version}-{ERASED}{self.redactor.token}"
         folder = Folder(self.redactor.store, self.redactor.pool, self.lineage, path)
         tables = {
             name: self._table(sieve, folder, name, table) for name, table in manifest.tables.items()
@@ -281,6 +289,7 @@ def _swap(
     store: ModelStore,
     lineage: str,
     seq: int,
+    before: tuple[Redactions, str | None],
     known: set[VersionRef],
     redacted: dict[VersionRef, Redacted],
 ) -> None:
@@ -288,7 +297,7 @@ def _swap(
         data = manifest.canonical()
         key = redacted_key(lineage, ref.version, manifest.fingerprint())
         store.objects.put(key, data)
-    listed, etag = read_redactions(store.objects, lineage)
+    listed, etag = before
     digests = {ref.digest for ref in known}
     versions = {key: digest for key, digest in listed.versions.items() if key in digests}
     versions |= {ref.digest: manifest.fingerprint() for ref, manifest in redacted.items()}
@@ -296,5 +305,8 @@ def _swap(
     try:
         store.objects.put(redactions_key(lineage), data, if_absent=etag is None, if_match=etag)
     except PreconditionFailed as error:
-        raise StoreUnavailable("another run erases from these versions: run it again") from error
+        raise StoreUnavailable(
+            "another run has erased from these versions, or a collector has swept what was written "
+            "here: run it again"
+        ) from error
     store.look_again(lineage)

@@ -28,6 +28,7 @@ TRANSFORMS: Final = "transform/"
 COLLECTOR: Final = "collector"
 ERASURES: Final = "erasure/"
 SALT: Final = f"{ERASURES}salt"
+ERASED: Final = "erased."  # how attempts begin that write versions without erased keys
 
 _COMMIT: Final = re.compile(r"([^/]+)/commit/(\d{20})")
 _MANIFEST: Final = re.compile(r"([^/]+)/manifest/(\d+)-([0-9a-f]{64})\.json")
@@ -132,6 +133,12 @@ def folder_of(key: str) -> tuple[str, int, str] | None:
     """(lineage, version, attempt) of a data object's key."""
     found = _FOLDER.fullmatch(key)
     return (found[1], int(found[3]), found[4]) if found else None
+
+
+def is_of_erasure(key: str) -> bool:
+    """Whether a key is of what versions read as since keys were erased, or of an attempt at it."""
+    place = folder_of(key)
+    return redacted_of(key) is not None or (place is not None and place[2].startswith(ERASED))
 
 
 def claim_of(key: str) -> tuple[str, int] | None:

@@ -9,6 +9,10 @@ deletes the commit first and looks at channels and leases afterwards. Whichever 
 of the two sees the other: the collector puts the commit back, or the user finds it gone before
 relying on it (Dekker's argument; it asks of the store that what is written can be read, as S3
 promises). Data goes only after that second look. Deleting twice does no harm.
+
+What was written to replace versions without erased keys is named by no commit but by one list of a
+lineage. Before any of it goes, the collector counts itself in that list, so that an attempt which
+began earlier, however long it has been held up, can no longer swap the list and name what is gone.
 """
 
 from __future__ import annotations
@@ -19,7 +23,8 @@ from typing import TYPE_CHECKING
 
 from millstream_core.checkpoint.routes import change_shortcuts, read_merged, read_shortcuts
 from millstream_core.store import IntegrityError, ObjectMissing, PreconditionFailed
-from millstream_core.store.layout import commit_of, lineage_of
+from millstream_core.store.layout import commit_of, is_of_erasure, lineage_of, redactions_key
+from millstream_core.store.redactions import read_redactions
 from millstream_core.upkeep.leases import leases_in_force, store_time
 from millstream_core.upkeep.locking import collector_lock
 from millstream_core.upkeep.retention import (
@@ -75,6 +80,11 @@ def take_inventory(store: ModelStore, now: float) -> Inventory:
     """
     # Roots after the listing: what is published in between is then known, or too young to go.
     listed = tuple(store.objects.list(""))
+    lineages = {lineage for each in listed if (lineage := lineage_of(each.key))}
+    # Before the manifests: what is swapped in later is not known here, and changes the tag.
+    redactions = {lineage: read_redactions(store.objects, lineage) for lineage in lineages}
+    for lineage in lineages:
+        store.look_again(lineage)
     roots, leased, quarantined = _roots(store, now)
     commits: dict[tuple[str, int], VersionRef] = {}
     manifests: dict[VersionRef, Manifest] = {}
@@ -88,7 +98,6 @@ def take_inventory(store: ModelStore, now: float) -> Inventory:
             log.warning("the commit %s is passed over: %s", each.key, error)
     for ref in (*commits.values(), *roots):
         _read_line(store, ref, manifests)
-    lineages = {lineage for each in listed if (lineage := lineage_of(each.key))}
     shortcuts = {lineage: read_shortcuts(store, lineage)[0].entries for lineage in lineages}
     return Inventory(
         now=now,
@@ -100,6 +109,7 @@ def take_inventory(store: ModelStore, now: float) -> Inventory:
         manifests=manifests,
         shortcuts={lineage: entries for lineage, entries in shortcuts.items() if entries},
         merged=_documents(store, shortcuts),
+        redactions=redactions,
     )
 
 
@@ -148,9 +158,29 @@ def _perform(store: ModelStore, held: Inventory, plan: Collection) -> None:
     for removal in plan.commits:
         objects.delete(removal.key)
     needed = _second_look(store, held)
-    for removal in plan.objects:
-        if removal.key not in needed:
-            objects.delete(removal.key)
+    keys = [removal.key for removal in plan.objects if removal.key not in needed]
+    erased_from = _lineages_erased_from(store, held, [key for key in keys if is_of_erasure(key)])
+    for key in keys:
+        if not is_of_erasure(key) or lineage_of(key) not in erased_from:
+            objects.delete(key)
+
+
+def _lineages_erased_from(store: ModelStore, held: Inventory, going: list[str]) -> set[str]:
+    """Have no attempt to erase name these, however long it has been held up.
+
+    Returns:
+        Lineages where one did meanwhile, so nothing of that kind may go this time.
+    """
+    meanwhile = set()
+    for lineage in {lineage for key in going if (lineage := lineage_of(key))}:
+        listed, etag = held.redactions[lineage]
+        data = listed.changed(swept=listed.swept + 1).canonical()
+        try:
+            key = redactions_key(lineage)
+            store.objects.put(key, data, if_absent=etag is None, if_match=etag)
+        except PreconditionFailed:
+            meanwhile.add(lineage)
+    return meanwhile
 
 
 def _second_look(store: ModelStore, held: Inventory) -> set[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from millstream_api.upkeep import Lease
-from millstream_core.store import ObjectMissing, StoreError
+from millstream_core.store import ObjectMissing, StoreError, StoreUnavailable
 from millstream_core.store.layout import LEASES, lease_key
 from millstream_core.store.objects import DOCUMENT_BYTES
 
@@ -46,7 +46,9 @@ def store_time(objects: ObjectStore, token: str) -> float:
     """Now, in Unix seconds of the store's clock."""
     key = f"probe/clock-{token}"
     objects.put(key, b"")
-    [listed] = objects.list(key)
+    listed = next(iter(objects.list(key)), None)
+    if listed is None:  # this was held up, and it was swept as what a probe had left
+        raise StoreUnavailable(f"{key} is gone, by which to tell the time: do this again")
     objects.delete(key)
     return listed.modified
 

@@ -10,12 +10,13 @@ while somebody may ask for ancestors, stays alone.
 
 Data without a commit may be an attempt under way. It goes only when its number is taken, for then
 it can never become a version (or when the whole lineage is dead): no clock of a slow writer enters
-into it.
+into it. Nor does that of a slow run that erases: the collector first changes the list that such a
+run swaps, see `collecting`.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from millstream_api.manifest import Redacted
@@ -41,6 +42,7 @@ from millstream_core.store.layout import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from millstream_api.erasure import Redactions
     from millstream_api.manifest import Manifest, VersionRef
     from millstream_api.upkeep import Merged, Shortcut
     from millstream_api.wire import Wire
@@ -70,6 +72,8 @@ class Inventory:
     manifests: Mapping[VersionRef, Manifest]  # of commits, and of their ancestors
     shortcuts: Mapping[str, tuple[Shortcut, ...]]  # by lineage
     merged: Mapping[str, Merged]  # by digest; those that cannot be read are missing
+    # By lineage: what versions read as since keys were erased, and the tag to swap that by.
+    redactions: Mapping[str, tuple[Redactions, str | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

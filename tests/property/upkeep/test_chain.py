@@ -148,3 +148,16 @@ def test_the_chain_survives(
         with capsys.disabled():
             print(f"\n{Chain.steps} steps with MILLSTREAM_SEED={SEED}")  # noqa: T201
     assert Chain.steps >= STEPS
+
+
+@pytest.mark.parametrize("call", range(1, 61))
+def test_a_run_that_erases_and_is_held_up_names_nothing_that_was_collected(call):
+    """For longer than young objects stay, at any of its calls."""
+    state = Chain()
+    state.begin(0)
+    for verb in (*["learn"] * 8, "publish"):
+        state.act(verb, 0)
+    state.race("erase", 2, (call, ""), [("wait", 3), ("collect", 0)])
+    state.everything_is_whole()
+    state.act("erase", 2)
+    state.everything_is_whole()

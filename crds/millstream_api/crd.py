@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from millstream_api import names
-from millstream_api.recserving import RecServingSpec, RecServingStatus
-from millstream_api.rectraining import RecTrainingSpec, RecTrainingStatus
+from millstream_api import names, recserving, rectraining
 from millstream_api.resources import name_rule
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from pydantic import BaseModel
 
 Schema = dict[str, Any]
@@ -124,11 +124,12 @@ def _column(name: str, path: str, kind: str = "string", *, wide: bool = False) -
 def definition(
     kind: str,
     short: str,
+    module: ModuleType,
     spec: type[BaseModel],
     status: type[BaseModel],
     columns: list[Schema],
 ) -> Schema:
-    """One CustomResourceDefinition."""
+    """One CustomResourceDefinition, described by the first line of its module."""
     plural = f"{kind.lower()}s"
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
@@ -162,9 +163,7 @@ def definition(
                     "schema": {
                         "openAPIV3Schema": {
                             "type": "object",
-                            "description": (sys.modules[spec.__module__].__doc__ or "").split("\n")[
-                                0
-                            ],
+                            "description": (module.__doc__ or "").split("\n")[0],
                             "required": ["spec"],
                             "properties": {
                                 "apiVersion": {"type": "string"},
@@ -191,8 +190,9 @@ def definitions() -> dict[str, Schema]:
         "rectrainings.yaml": definition(
             "RecTraining",
             "rtr",
-            RecTrainingSpec,
-            RecTrainingStatus,
+            rectraining,
+            rectraining.RecTrainingSpec,
+            rectraining.RecTrainingStatus,
             [
                 ready,
                 _column("Workers", ".status.workers"),
@@ -210,8 +210,9 @@ def definitions() -> dict[str, Schema]:
         "recservings.yaml": definition(
             "RecServing",
             "rsv",
-            RecServingSpec,
-            RecServingStatus,
+            recserving,
+            recserving.RecServingSpec,
+            recserving.RecServingStatus,
             [
                 ready,
                 _column("Stable", ".status.stableVersion", "integer"),

@@ -55,6 +55,8 @@ class Redactions(Wire):
     format_version: int = FORMAT_VERSION
     seq: Seq = 0  # of the ledger; every version in `versions` is without the keys erased up to it
     versions: dict[Sha256, Sha256] = Field(default_factory=dict)  # manifest -> redacted manifest
+    # Counted by collectors, so that an attempt begun before one of them cannot be swapped in.
+    swept: int = Field(default=0, ge=0, exclude_if=lambda swept: swept == 0)
 
 
 class RedactedLineage(Wire):

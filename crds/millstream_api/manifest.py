@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from millstream_api.wire import Wire
 
@@ -23,6 +23,19 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 # DIN: attention over the history; DotProduct: the user's tower and the item's row; MLP: one
 # perceptron over the user, the item and the mean of the history; Custom: a module of the user's.
 ArchitectureName = Literal["DIN", "DotProduct", "MLP", "Custom"]
+# What is predicted of an event: that it is a click, and of a click that it is a conversion.
+Task = Literal["Click", "Conversion"]
+CLICK: Final[tuple[Task, ...]] = ("Click",)
+CLICK_AND_CONVERSION: Final[tuple[Task, ...]] = ("Click", "Conversion")
+
+
+def _refuse_others(tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+    if tasks not in {CLICK, CLICK_AND_CONVERSION}:
+        raise ValueError("tasks are Click, or Click and Conversion in this order")
+    return tasks
+
+
+Tasks = Annotated[tuple[Task, ...], Field(max_length=2), AfterValidator(_refuse_others)]
 # Names that become part of an object's key: no way up, no empty step, nothing to be escaped.
 Lineage = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 RelativePath = Annotated[
@@ -138,6 +151,8 @@ class Architecture(Wire):
     # Of Custom alone: the module that was trained, and the SHA-256 of the graph that computes it.
     module: str | None = Field(default=None, exclude_if=lambda module: module is None)
     graph: Sha256 | None = Field(default=None, exclude_if=lambda graph: graph is None)
+    # An output neuron each; left out by models of clicks alone.
+    tasks: Tasks = Field(default=CLICK, exclude_if=lambda tasks: tasks == CLICK)
 
 
 class Watermark(Wire):
@@ -153,6 +168,8 @@ class Validation(Wire):
     events: int = Field(ge=0)
     auc: float | None = None
     log_loss: float | None = None
+    # Of what is served against conversions; None: not learned, or not of both kinds.
+    conversion_auc: float | None = Field(default=None, exclude_if=lambda auc: auc is None)
 
 
 class Chain(Wire):

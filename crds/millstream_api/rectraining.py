@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Field
 
 from millstream_api.conditions import Condition
 from millstream_api.features import FEATURE_DIM, Features
-from millstream_api.manifest import ArchitectureName
+from millstream_api.manifest import CLICK, ArchitectureName, Tasks
 from millstream_api.resources import (
     GivenTime,
     Image,
@@ -83,7 +83,14 @@ class ModelSpec(Part):
                 "architecture: Custom and custom: {module: package.file:Class} go together: write"
                 " both or neither",
                 ".custom",
-            )
+            ),
+            rule(
+                "!has(self.tasks) || self.tasks.size() < 2 || !has(self.architecture)"
+                " || self.architecture in ['DIN', 'MLP']",
+                "only architectures DIN and MLP learn conversions: write one of them, or"
+                " tasks: [Click]",
+                ".tasks",
+            ),
         )
     )
 
@@ -94,6 +101,21 @@ class ModelSpec(Part):
     """What the dense part computes: attention over the user's history (DIN), a user vector times
     the item's row (DotProduct), one perceptron over both and the mean of the history (MLP), or a
     module of your own (Custom)."""
+
+    tasks: Annotated[
+        Tasks,
+        Field(
+            json_schema_extra=rules(
+                rule(
+                    "self == ['Click'] || self == ['Click', 'Conversion']",
+                    "write tasks: [Click], or tasks: [Click, Conversion] to rank by the chance of"
+                    " both",
+                )
+            ),
+        ),
+    ] = CLICK
+    """What is predicted of an event: a click, or a click and then a conversion; what is served is
+    the chance of all of them. Conversion is for architectures DIN and MLP."""
 
     custom: CustomSpec | None = None
     """The module, of architecture Custom."""
@@ -323,6 +345,9 @@ class ValidationStatus(StatusPart):
 
     log_loss: float | None = None
     """Logarithmic loss over the sliding window."""
+
+    conversion_auc: float | None = None
+    """The same area for what is served, against conversions; of models that learn them."""
 
 
 class RecTrainingStatus(StatusPart):

@@ -37,6 +37,7 @@ class Progress(Wire):
     busy_ratio: float = 0.0  # share of the last minute spent computing
     auc: float | None = None  # progressive validation, sliding window
     log_loss: float | None = None
+    conversion_auc: float | None = Field(default=None, exclude_if=lambda auc: auc is None)
     rows: dict[str, int] = Field(default_factory=dict)
     published: VersionRef | None = None  # newest version committed
     published_at: float | None = None

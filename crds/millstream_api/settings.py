@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from millstream_api.features import FEATURE_DIM, Feature
-from millstream_api.manifest import ArchitectureName
+from millstream_api.manifest import CLICK, ArchitectureName, Tasks
 from millstream_api.names import OVERFLOW_PATH, Precision
 from millstream_api.tables import TablesSpec
 from millstream_api.wire import Wire
@@ -66,6 +66,7 @@ class TrainerSettings(Wire):
     synthetic: SyntheticSource | None = None  # exactly one source is set
     movielens: MovielensSource | None = None
     architecture: ArchitectureName = Field(default="DIN", exclude_if=lambda name: name == "DIN")
+    tasks: Tasks = Field(default=CLICK, exclude_if=lambda tasks: tasks == CLICK)
     custom_module: str | None = Field(default=None, exclude_if=lambda module: module is None)
     embedding_dim: int = 64
     history_length: int = 50

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -31,6 +30,7 @@ from millstream_operator.render.metadata import Parent, selector_labels
 from tests.builders.kube import Refused, eventually
 from tests.builders.manifests import make_manifest
 from tests.builders.operator import Server
+from tests.builders.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -249,13 +249,6 @@ def ours(kube: Kube, namespace: str) -> list[str]:
         for kind in (*CHILDREN, *MORE_CHILDREN)
         for body in kube.list(kind, namespace, selector)
     ]
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 class FakePod:

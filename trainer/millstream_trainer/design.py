@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from millstream_api.manifest import Architecture, ContextInputs, DefaultRow, Dtype, MultiHash
+from millstream_api.manifest import (
+    CLICK,
+    Architecture,
+    ContextInputs,
+    DefaultRow,
+    Dtype,
+    MultiHash,
+)
 from millstream_core.checkpoint import stored_columns
 from millstream_core.features import PAD, ContextFeatures, Transform
 from millstream_core.tables.snapshots import ColumnSpec
@@ -27,6 +34,7 @@ if TYPE_CHECKING:
 
 ATTENTION: Final = (64, 32)
 HEAD: Final = (128, 64)
+OF_SEVERAL_TASKS: Final = ("DIN", "MLP")  # architectures whose head has a neuron for each
 CONTEXT: Final = "context"  # the table of models whose features read rows
 ROW_SPREAD: Final = 0.05  # new rows are drawn from (-ROW_SPREAD, ROW_SPREAD)
 SERVED: Final[dict[str, Dtype]] = {
@@ -89,8 +97,14 @@ class Design:
         """The design that the settings ask for.
 
         Raises:
-            ValueError: the features make no sense, or the module of the user's own does not.
+            ValueError: the features make no sense, the module of the user's own does not, or the
+                architecture has one task alone.
         """
+        if settings.tasks != CLICK and settings.architecture not in OF_SEVERAL_TASKS:
+            raise ValueError(
+                f"only architectures {' and '.join(OF_SEVERAL_TASKS)} learn conversions, not "
+                f"{settings.architecture}: name one of them, or leave tasks out"
+            )
         features = ContextFeatures(settings.features)
         context = ContextInputs(
             rows=features.rows,
@@ -106,6 +120,7 @@ class Design:
                 head=() if graph else HEAD,
                 history_length=settings.history_length,
                 context=context,
+                tasks=settings.tasks,
                 module=settings.custom_module,
                 graph=None if graph is None else hashlib.sha256(graph).hexdigest(),
             ),

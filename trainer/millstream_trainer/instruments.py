@@ -51,6 +51,10 @@ class Instruments:
         self.busy = gauge(f"{prefix}busy_ratio", "Share of the last minute spent computing.")
         self.auc = gauge(f"{prefix}auc", "Progressive validation: AUC.")
         self.log_loss = gauge(f"{prefix}log_loss", "Progressive validation: log-loss.")
+        self.conversion_auc = gauge(
+            f"{prefix}conversion_auc",
+            "Progressive validation: AUC of what is served, against conversions.",
+        )
         self.rows = gauge(f"{prefix}table_rows", "Rows alive, by table.", ["table"])
         self.table_bytes = gauge(
             f"{prefix}table_bytes", "Memory of rows and of keys that wait for one.", ["table"]
@@ -135,6 +139,8 @@ class Instruments:
             self.auc.set(progress.auc)
         if progress.log_loss is not None:
             self.log_loss.set(progress.log_loss)
+        if progress.conversion_auc is not None:
+            self.conversion_auc.set(progress.conversion_auc)
         for table, rows in progress.rows.items():
             self.rows.labels(table).set(rows)
         if progress.published is not None:

@@ -11,12 +11,13 @@ honest validation too.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import torch
 from torch.nn import functional
 
+from millstream_api.manifest import CLICK
 from millstream_core.features import PAD
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.usage import Moment, Uses
@@ -25,6 +26,7 @@ from millstream_trainer.models.histories import read_and_extend
 from millstream_trainer.models.networks import Inputs
 from millstream_trainer.models.reading import read_rows
 from millstream_trainer.models.rowwise_adagrad import update_rows
+from millstream_trainer.models.tasks import loss, served
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -40,6 +42,13 @@ _SHARED: Final = np.array([PAD], np.int64)
 
 class Diverged(Exception):  # noqa: N818
     """The model's scores are not finite any more; nothing it knows may be published."""
+
+
+class Scores(NamedTuple):
+    """Logits of a batch as of before it was learned, float32[n] each."""
+
+    served: NDArray[np.float32]  # as a server would have ranked
+    click: NDArray[np.float32]  # the same for models of clicks alone
 
 
 @dataclass(frozen=True)
@@ -87,14 +96,11 @@ class Learner:
         self._defaults = model.design.defaults()
         self._multi_hashes = model.design.multi_hashes()
 
-    def learn(self, batch: EventBatch) -> NDArray[np.float32]:
+    def learn(self, batch: EventBatch) -> Scores:
         """Score a batch, then learn from it.
 
         Args:
-            batch: at least one event.
-
-        Returns:
-            float32[n], the logits of before learning.
+            batch: at least one event; with conversions where the model learns them.
 
         Raises:
             Diverged: a logit is not finite; the model is as it was but for the histories.
@@ -106,15 +112,15 @@ class Learner:
         items = self._gather("item", np.concatenate([batch.item, histories.ravel()]))
         contexts = self._contexts(batch)
         logits = self._model.network(self._inputs(batch, histories, users, items, contexts))
-        scores: NDArray[np.float32] = logits.detach().cpu().numpy()
+        found = logits.detach()
+        scores = torch.stack([served(found), *found.unbind(dim=1)]).cpu().numpy()
+        # Of each task as well: what is served of them may be finite where they are not.
         if not np.isfinite(scores).all():
             raise Diverged(
                 f"scores are not finite at step {self._model.step}: lower "
                 "optimizer.sparseLearningRate or optimizer.denseLearningRate"
             )
-        labels = torch.from_numpy(batch.label).to(self._device)
-        loss = functional.binary_cross_entropy_with_logits(logits, labels)
-        torch.autograd.backward(loss)
+        torch.autograd.backward(self._loss(logits, batch))
         self._model.optimizer.step()
         self._model.optimizer.zero_grad(set_to_none=True)
         self._update("user", users, batch.time, moment)
@@ -131,7 +137,14 @@ class Learner:
         self._model.events += len(batch)
         for life in self._model.lives.values():
             life.sweep(moment)
-        return scores
+        return Scores(served=scores[0], click=scores[1])
+
+    def _loss(self, logits: torch.Tensor, batch: EventBatch) -> torch.Tensor:
+        clicks = torch.from_numpy(batch.label).to(self._device)
+        if self._model.design.architecture.tasks == CLICK:
+            return loss(logits, clicks, None)
+        assert batch.conversion is not None
+        return loss(logits, clicks, torch.from_numpy(batch.conversion).to(self._device))
 
     def _without_erased(self, batch: EventBatch) -> EventBatch:
         """Events with PAD where a key must not be learned: the other side still learns of them."""

@@ -126,11 +126,13 @@ class Trainer:
         if not polled.records:
             return False
         began = perf_counter()
-        batch = decode(polled.records, self._features)
+        batch = decode(polled.records, self._features, self._settings.tasks)
         self._count_rejected(batch.rejected)
         if len(batch):
-            logits = self._learner.learn(batch)
-            self._validation.add(logits, batch.label)
+            scores = self._learner.learn(batch)
+            self._validation.add(scores.click, batch.label)
+            if batch.conversion is not None:
+                self._validation.add_conversions(scores.served, batch.conversion)
             self._link.learned(
                 Watermark(first=float(batch.time.min()), last=float(batch.time.max()))
             )
@@ -206,6 +208,7 @@ class Trainer:
             busy_ratio=self._pace.busy_ratio(now),
             auc=validation.auc,
             log_loss=validation.log_loss,
+            conversion_auc=validation.conversion_auc,
             rows={name: len(table) for name, table in self.model.tables.items()},
             published=published and published.ref(),
             published_at=published and published.created_at,

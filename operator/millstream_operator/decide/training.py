@@ -121,7 +121,11 @@ def _validation(progress: Progress) -> ValidationStatus | None:
     """None where nothing is measured: of an object that loses all its fields apply makes null."""
     if progress.auc is None and progress.log_loss is None:
         return None
-    return ValidationStatus(auc=_rounded(progress.auc), log_loss=_rounded(progress.log_loss))
+    return ValidationStatus(
+        auc=_rounded(progress.auc),
+        log_loss=_rounded(progress.log_loss),
+        conversion_auc=_rounded(progress.conversion_auc),
+    )
 
 
 def _rounded(value: float | None) -> float | None:

@@ -66,6 +66,7 @@ def trainer_settings(parent: Parent, spec: RecTrainingSpec, created: float) -> T
             speed=movielens.speed,
         ),
         architecture=spec.model.architecture,
+        tasks=spec.model.tasks,
         custom_module=spec.model.custom.module if spec.model.custom else None,
         embedding_dim=spec.model.embedding_dim,
         history_length=spec.model.history_length,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 import numpy as np
 
-from millstream_serving.engine.layouts import UnknownArchitecture
+from millstream_serving.engine.layouts import UnknownArchitecture, refuse_conversions
 from millstream_serving.engine.rows import gather
 from millstream_serving.engine.sessions import OUTPUT, session_of
 from millstream_serving.engine.trials import try_out
@@ -59,6 +59,7 @@ def scratch_for(width: int, history_length: int) -> Scratch:
 
 def refuse_layers(architecture: Architecture) -> None:
     """Raise UnknownArchitecture where a Custom architecture is not described by a graph alone."""
+    refuse_conversions(architecture)
     if architecture.graph is None or architecture.head or architecture.attention:
         raise UnknownArchitecture("a Custom architecture names its graph and no layers")
 

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from millstream_api.manifest import CLICK
 from millstream_serving.engine.lines import zeros
 from millstream_serving.engine.tiles import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from millstream_api.manifest import Architecture
 
 Matrix = NDArray[np.float32]
 Vector = NDArray[np.float32]
@@ -33,6 +36,15 @@ def layer_shapes(part: str, widths: Iterable[int]) -> dict[str, tuple[int, ...]]
         shapes[f"{part}.{layer}.weight"] = (outputs, inputs)
         shapes[f"{part}.{layer}.bias"] = (outputs,)
     return shapes
+
+
+def refuse_conversions(architecture: Architecture) -> None:
+    """Raise UnknownArchitecture where a model of clicks alone has other tasks."""
+    if architecture.tasks != CLICK:
+        raise UnknownArchitecture(
+            f"this server scores {architecture.name} with one task, not "
+            f"{' and '.join(architecture.tasks)}"
+        )
 
 
 def refuse_misshapen(
@@ -57,6 +69,14 @@ def as_matrix(weight: NDArray[np.float32], *, pad_inputs: bool = False) -> Matri
     matrix = zeros((padded(inputs) if pad_inputs else inputs, padded(outputs)), np.float32)
     matrix[:inputs, :outputs] = weight.T
     return matrix
+
+
+def as_rows(weight: NDArray[np.float32]) -> Matrix:
+    """[outputs, inputs] as it is, inputs padded: for products of few rows with one of them."""
+    outputs, inputs = weight.shape
+    rows = zeros((outputs, padded(inputs)), np.float32)
+    rows[:, :inputs] = weight
+    return rows
 
 
 def as_vector(weight: NDArray[np.float32]) -> Vector:

@@ -18,6 +18,7 @@ from millstream_serving.engine.layouts import (
     UnknownArchitecture,
     Vector,
     as_matrix,
+    as_rows,
     as_vector,
     layer_shapes,
     refuse_misshapen,
@@ -48,8 +49,8 @@ class Weights(NamedTuple):
     head_bias: Vector  # [H1]
     head_hidden: Matrix  # [H1, H2]
     head_hidden_bias: Vector  # [H2]
-    head_out: Vector  # [H2]
-    head_out_bias: np.float32
+    head_out: Matrix  # [T, H2], a row for each task
+    head_out_bias: Vector  # [T], padded
 
 
 def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
@@ -69,7 +70,8 @@ def shapes_of(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         )
     width = architecture.embedding_dim
     attention = (4 * width, *architecture.attention, 1)
-    head = (3 * width + architecture.context.width, *architecture.head, 1)
+    inputs = 3 * width + architecture.context.width
+    head = (inputs, *architecture.head, len(architecture.tasks))
     return layer_shapes("attention", attention) | layer_shapes("head", head)
 
 
@@ -105,8 +107,8 @@ def prepare(architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> We
         head_bias=as_vector(dense["head.0.bias"]),
         head_hidden=as_matrix(dense["head.1.weight"], pad_inputs=True),
         head_hidden_bias=as_vector(dense["head.1.bias"]),
-        head_out=as_vector(dense["head.2.weight"][0]),
-        head_out_bias=dense["head.2.bias"][0],
+        head_out=as_rows(dense["head.2.weight"]),
+        head_out_bias=as_vector(dense["head.2.bias"]),
     )
 
 

@@ -2,7 +2,7 @@
 
 The first layer is cut by its inputs, so the parts of the user, the history and the context are
 computed once a request, and a candidate costs one product of its row, the second layer and a dot
-product. Letters as in `scoring`.
+product for each task. Letters as in `scoring`.
 """
 
 from __future__ import annotations
@@ -20,13 +20,15 @@ from millstream_serving.engine.layouts import (
     UnknownArchitecture,
     Vector,
     as_matrix,
+    as_rows,
     as_vector,
     layer_shapes,
     refuse_misshapen,
 )
 from millstream_serving.engine.lines import zeros
-from millstream_serving.engine.pooling import dots, mean_row
+from millstream_serving.engine.pooling import mean_row
 from millstream_serving.engine.rows import gather
+from millstream_serving.engine.tasks import write_logits
 from millstream_serving.engine.tiles import accumulate, rectify
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class Weights(NamedTuple):
     bias: Vector  # [H1]
     hidden: Matrix  # [H1, H2]
     hidden_bias: Vector  # [H2]
-    out: Matrix  # [1, H2]
-    out_bias: np.float32
+    out: Matrix  # [T, H2], a row for each task
+    out_bias: Vector  # [T], padded
 
 
 class Scratch(NamedTuple):
@@ -105,7 +107,7 @@ def score(
         gather(items.rows, items.keys, items.slots, start, block, s.candidates)
         rectify(s.candidates, block, w.item, s.nothing, s.user_part[0], s.first)
         rectify(s.first, block, w.hidden, s.nothing, w.hidden_bias, s.second)
-        dots(s.second, block, w.out, w.out_bias, logits, start)
+        write_logits(s.second, block, w.out, w.out_bias, logits, start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +127,7 @@ class Perceptron:
                 f"{list(architecture.head)} and {list(architecture.attention)}"
             )
         inputs = 3 * architecture.embedding_dim + architecture.context.width
-        return layer_shapes("head", (inputs, *architecture.head, 1))
+        return layer_shapes("head", (inputs, *architecture.head, len(architecture.tasks)))
 
     @classmethod
     def of(cls, architecture: Architecture, dense: Mapping[str, NDArray[Any]]) -> Self:
@@ -142,8 +144,8 @@ class Perceptron:
             bias=as_vector(dense["head.0.bias"]),
             hidden=as_matrix(dense["head.1.weight"], pad_inputs=True),
             hidden_bias=as_vector(dense["head.1.bias"]),
-            out=as_vector(dense["head.2.weight"][0])[None],
-            out_bias=dense["head.2.bias"][0],
+            out=as_rows(dense["head.2.weight"]),
+            out_bias=as_vector(dense["head.2.bias"]),
         )
         return cls(architecture.history_length, weights, as_matrix(context))
 

@@ -146,5 +146,5 @@ def score_reduced(
         if count > 0:
             copy(s.candidates, block, r.candidates)
             _attend(reduced_weights, r, s, block, count, rows)
-        conclude(w, s, block, count, logits[start : start + block])
+        conclude(w, s, block, count, logits, start)
     release()

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from millstream_serving.engine.exponential import exponential
 from millstream_serving.engine.lines import zeros
 from millstream_serving.engine.rows import gather
+from millstream_serving.engine.tasks import write_logits
 from millstream_serving.engine.tiles import accumulate, rectify
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Scratch(NamedTuple):
 def scratch_for(weights: Weights, history_length: int) -> Scratch:
     """Scratch for scoring with these weights and histories of at most this length."""
     width, a1 = weights.query.shape
-    a2, h1, h2 = len(weights.attention_out), len(weights.head_bias), len(weights.head_out)
+    a2, h1, h2 = len(weights.attention_out), len(weights.head_bias), weights.head_out.shape[1]
     longest = history_length
 
     def matrix(rows: int, columns: int) -> Matrix:
@@ -180,8 +181,8 @@ def _attend(w: Weights, s: Scratch, block: int, count: int) -> None:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def conclude(w: Weights, s: Scratch, block: int, count: int, logits: Vector) -> None:
-    """Logits of these candidates, from the attention that each pays to the history."""
+def conclude(w: Weights, s: Scratch, block: int, count: int, logits: Vector, start: int) -> None:
+    """Logits of these candidates, which begin at `start`, from the attention of each."""
     s.interests[:block, :] = np.float32(0.0)
     if count > 0:
         shares = s.attention[: block * count].reshape(block, count)
@@ -192,8 +193,7 @@ def conclude(w: Weights, s: Scratch, block: int, count: int, logits: Vector) -> 
     accumulate(s.candidates, block, w.head_item, s.head_first)
     rectify(s.interests, block, w.head_interest, s.head_first, s.user_part[0], s.head_first)
     rectify(s.head_first, block, w.head_hidden, s.nothing, w.head_hidden_bias, s.head_second)
-    for candidate in range(block):
-        logits[candidate] = dot(s.head_second[candidate], w.head_out) + w.head_out_bias
+    write_logits(s.head_second, block, w.head_out, w.head_out_bias, logits, start)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -233,4 +233,4 @@ def score(
         block = min(BLOCK, candidates - start)
         take(w, s, item_rows, item_keys, item_slots, start, block)
         _attend(w, s, block, count)
-        conclude(w, s, block, count, logits[start : start + block])
+        conclude(w, s, block, count, logits, start)

@@ -23,11 +23,13 @@ from millstream_serving.engine.layouts import (
     as_matrix,
     as_vector,
     layer_shapes,
+    refuse_conversions,
     refuse_misshapen,
 )
 from millstream_serving.engine.lines import zeros
-from millstream_serving.engine.pooling import dots, mean_row
+from millstream_serving.engine.pooling import mean_row
 from millstream_serving.engine.rows import gather
+from millstream_serving.engine.tasks import write_logits
 from millstream_serving.engine.tiles import accumulate, rectify
 
 if TYPE_CHECKING:
@@ -52,7 +54,7 @@ class Weights(NamedTuple):
     hidden_bias: Vector  # [H2]
     out: Matrix  # [H2, d]
     out_bias: Vector  # [d]
-    logit_bias: np.float32
+    logit_bias: Vector  # [1], padded
 
 
 class Scratch(NamedTuple):
@@ -109,7 +111,7 @@ def score(
     for start in range(0, len(logits), BLOCK):
         block = min(BLOCK, len(logits) - start)
         gather(items.rows, items.keys, items.slots, start, block, s.candidates)
-        dots(s.candidates, block, s.vector, w.logit_bias, logits, start)
+        write_logits(s.candidates, block, s.vector, w.logit_bias, logits, start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +125,7 @@ class DotProduct:
     @staticmethod
     def shapes(architecture: Architecture) -> dict[str, tuple[int, ...]]:
         """See `architectures.Kind`."""
+        refuse_conversions(architecture)
         if len(architecture.head) != 2 or architecture.attention:
             raise UnknownArchitecture(
                 "this server scores DotProduct with two hidden layers in its tower and no "
@@ -146,7 +149,7 @@ class DotProduct:
             hidden_bias=as_vector(dense["tower.1.bias"]),
             out=as_matrix(dense["tower.2.weight"], pad_inputs=True),
             out_bias=as_vector(dense["tower.2.bias"]),
-            logit_bias=dense["bias"][0],
+            logit_bias=as_vector(dense["bias"]),
         )
         return cls(architecture.history_length, weights, as_matrix(context))
 

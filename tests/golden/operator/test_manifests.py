@@ -35,7 +35,13 @@ TRAININGS: dict[str, dict[str, Any]] = {
     "a training with everything": EVERYTHING
     | {
         "source": {"movielens": {"speed": 1000, "startTime": "2026-02-03T04:05:06Z"}},
-        "model": {"name": "movies", "embeddingDim": 32, "historyLength": 10, "seed": 3},
+        "model": {
+            "name": "movies",
+            "tasks": ["Click", "Conversion"],
+            "embeddingDim": 32,
+            "historyLength": 10,
+            "seed": 3,
+        },
         "tables": {
             "user": {"multiHash": {"tables": 3, "rows": 100_000, "seed": 1}},
             "item": {"memory": {"budget": "512Mi", "overflow": "20Gi"}},

@@ -32,6 +32,10 @@ def delta(**fields: Any) -> dict[str, Any]:
     return {"rollout": {"delta": fields}}
 
 
+def traces(**fields: Any) -> dict[str, Any]:
+    return {"tracing": {"endpoint": "http://collector.observability:4318"} | fields}
+
+
 def features(*listed: dict[str, Any]) -> dict[str, Any]:
     return {"model": {"features": list(listed)}}
 
@@ -77,6 +81,27 @@ TRAINING: dict[str, tuple[dict[str, Any], str]] = {
     "a module without its class": (
         {"model": {"architecture": "Custom", "custom": {"module": "shop.ranking"}}},
         "write package.file:Class, for example module: shop.ranking:Ranker",
+    ),
+    "conversions alone": (
+        {"model": {"tasks": ["Conversion"]}},
+        "write tasks: [Click], or tasks: [Click, Conversion] to rank by the chance of both",
+    ),
+    "clicks twice": ({"model": {"tasks": ["Click", "Click"]}}, "write tasks: [Click], or tasks:"),
+    "no task": ({"model": {"tasks": []}}, "write tasks: [Click], or tasks:"),
+    "an unknown task": ({"model": {"tasks": ["Click", "Like"]}}, 'Unsupported value: "Like"'),
+    "conversions of two towers": (
+        {"model": {"architecture": "DotProduct", "tasks": ["Click", "Conversion"]}},
+        "only architectures DIN and MLP learn conversions: write one of them, or tasks: [Click]",
+    ),
+    "conversions of a module of one's own": (
+        {
+            "model": {
+                "architecture": "Custom",
+                "custom": {"module": "shop.ranking:Ranker"},
+                "tasks": ["Click", "Conversion"],
+            }
+        },
+        "only architectures DIN and MLP learn conversions: write one of them, or tasks: [Click]",
     ),
     "an odd embedding": ({"model": {"embeddingDim": 18}}, "multiple of 4"),
     "a huge embedding": ({"model": {"embeddingDim": 1024}}, "less than or equal to 512"),
@@ -292,6 +317,62 @@ SERVING: dict[str, tuple[dict[str, Any], str]] = {
         store(credentialsSecretRef=None),
         "name a Secret of this namespace",
     ),
+    "a share of logged requests above one": (
+        {"requestLog": {"sampleRatio": 1.5}},
+        "spec.requestLog.sampleRatio in body should be less than or equal to 1",
+    ),
+    "a share of logged requests below nought": (
+        {"requestLog": {"sampleRatio": -0.1}},
+        "spec.requestLog.sampleRatio in body should be greater than or equal to 0",
+    ),
+    "a share of logged requests in per cent": (
+        {"requestLog": {"sampleRatio": "1%"}},
+        ".spec.requestLog.sampleRatio: expected numeric (int or float), got string",
+    ),
+    "a request log without a line": (
+        {"requestLog": {"perSecond": 0}},
+        "spec.requestLog.perSecond in body should be greater than 0",
+    ),
+    "a request log of too many lines": (
+        {"requestLog": {"perSecond": 1001}},
+        "spec.requestLog.perSecond in body should be less than or equal to 1000",
+    ),
+    "a request log into a file": (
+        {"requestLog": {"path": "requests.jsonl"}},
+        ".spec.requestLog.path: field not declared in schema",
+    ),
+    "traces to nowhere": (
+        {"tracing": {"sampleRatio": 0.1}},
+        "spec.tracing.endpoint: Required value",
+    ),
+    "a collector that is no URL": (
+        traces(endpoint="collector:4318"),
+        "endpoint is a URL that starts with http:// or https://",
+    ),
+    "a collector by another protocol": (
+        traces(endpoint="grpc://collector:4317"),
+        "endpoint is a URL that starts with http:// or https://",
+    ),
+    "a collector with a password": (
+        traces(endpoint="https://me:secret@collector"),
+        "endpoint carries no user or password",
+    ),
+    "a collector with the path that is added": (
+        traces(endpoint="http://collector:4318/v1/traces"),
+        "endpoint is written without /v1/traces",
+    ),
+    "a collector of more than 512 characters": (
+        traces(endpoint=f"http://{'c' * 506}"),
+        "spec.tracing.endpoint: Too long: may not be more than 512",
+    ),
+    "a share of traced requests above one": (
+        traces(sampleRatio=2),
+        "spec.tracing.sampleRatio in body should be less than or equal to 1",
+    ),
+    "a share of traced requests below nought": (
+        traces(sampleRatio=-1),
+        "spec.tracing.sampleRatio in body should be greater than or equal to 0",
+    ),
 }
 
 
@@ -334,11 +415,30 @@ VALID: dict[str, Body] = {
     "the least of a serving": serving_document(),
     "a maximum that is not used yet": training_document(elasticPolicy={"maxReplicas": 8}),
     "features of every kind": training_document(model={"features": DOCUMENTS}),
+    "clicks and conversions": training_document(model={"tasks": ["Click", "Conversion"]}),
+    "clicks and conversions of a perceptron": training_document(
+        model={"architecture": "MLP", "tasks": ["Click", "Conversion"]}
+    ),
+    "clicks of two towers": training_document(
+        model={"architecture": "DotProduct", "tasks": ["Click"]}
+    ),
+    "a module of one's own in an image of one's own": training_document(
+        image="localhost/shop-trainer:e2e",
+        model={"architecture": "Custom", "custom": {"module": "shop.ranking:Ranker"}},
+    ),
     "a start at a time of a zone": training_document(
         source={"movielens": {"startTime": "2026-01-02T03:04:05.5+02:00"}}
     ),
     "AWS itself": serving_document(**store(region="eu-west-1", prefix="teams/shop")),
-    "traces": serving_document(tracing={"endpoint": "http://collector.observability:4318"}),
+    "traces": serving_document(**traces()),
+    "traces of no request but those that ask": serving_document(**traces(sampleRatio=0)),
+    "traces of all requests": serving_document(**traces(sampleRatio=1)),
+    "a collector behind TLS": serving_document(**traces(endpoint="https://collector/otlp")),
+    "a request log as it comes": serving_document(requestLog={}),
+    "a log of all requests": serving_document(requestLog={"sampleRatio": 1, "perSecond": 1000}),
+    "a log of a line every ten seconds": serving_document(
+        requestLog={"sampleRatio": 0, "perSecond": 0.1}
+    ),
     "an endpoint with a slash": serving_document(**store(endpoint="http://s3.svc:7480/")),
     "quantities of all sorts": serving_document(
         resources={
@@ -375,6 +475,14 @@ def test_defaults_are_filled_in_by_the_api_server(kube: Kube):
     assert found["rollout"]["delta"]["intervalSeconds"] == 2
     assert found["rollout"]["base"]["intervalSeconds"] == 120
     assert found["versionPolicy"] == {"pollSeconds": 2, "mode": "LatestWins"}
+    assert not {"requestLog", "tracing"} & set(found)  # both are off until they are asked for
+
+
+def test_what_is_switched_on_by_name_alone_takes_one_in_a_hundred(kube: Kube):
+    document = serving_document(requestLog={}, **traces())
+    found = kube.apply(document, dryRun="All")["spec"]
+    assert found["requestLog"] == {"sampleRatio": 0.01, "perSecond": 10}
+    assert found["tracing"]["sampleRatio"] == 0.01
 
 
 def test_status_is_written_through_its_own_endpoint_only(kube: Kube, namespace: str):

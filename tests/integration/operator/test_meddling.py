@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.builders.kube import eventually
-from tests.builders.operator_cluster import CHILDREN, MORE_CHILDREN, Publisher, free_port, ours
+from tests.builders.operator_cluster import CHILDREN, MORE_CHILDREN, Publisher, ours
+from tests.builders.ports import free_port
 from tests.builders.resources import training_document
 from tests.builders.s3_server import s3_server
 

@@ -12,6 +12,7 @@ import orjson
 import pytest
 import torch
 
+from millstream_api.manifest import CLICK, CLICK_AND_CONVERSION, Tasks
 from millstream_api.settings import MovielensSource, SyntheticSource
 from millstream_core.features import ContextFeatures
 from millstream_serving.engine.versions import ModelVersion, ScratchPad
@@ -118,11 +119,17 @@ CONTEXTUAL = make_settings(
 )
 
 
-@pytest.mark.parametrize("architecture", ["DIN", "DotProduct", "MLP", "Custom"])
-def test_scores_in_a_context_are_the_same_on_both_sides(architecture: str) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "tasks"),
+    [
+        *((name, CLICK) for name in ("DIN", "DotProduct", "MLP", "Custom")),
+        *((name, CLICK_AND_CONVERSION) for name in ("DIN", "MLP")),
+    ],
+)
+def test_scores_in_a_context_are_the_same_on_both_sides(architecture: str, tasks: Tasks) -> None:
     """torch over restored tables against the server's kernel over the published version."""
     module = "tests.builders.ranker:Ranker" if architecture == "Custom" else None
-    settings = CONTEXTUAL.changed(architecture=architecture, custom_module=module)
+    settings = CONTEXTUAL.changed(architecture=architecture, tasks=tasks, custom_module=module)
     run, version = served(settings, seconds=16)
     with ThreadPoolExecutor(2) as pool:
         store, design = store_of(run.objects, settings), Design.of(settings)
@@ -142,8 +149,8 @@ def test_scores_in_a_context_are_the_same_on_both_sides(architecture: str) -> No
             strict=True,
         )
     ]
-    batch = decode(records, ContextFeatures(settings.features))
-    expected = Learner(model, sparse_learning_rate=0.0).learn(batch)
+    batch = decode(records, ContextFeatures(settings.features), tasks)
+    expected = Learner(model, sparse_learning_rate=0.0).learn(batch).served
     pad = ScratchPad()
 
     def ask(record: dict[str, Any], context: dict[str, Any]) -> np.float32:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from millstream_api.manifest import MultiHash
+from millstream_api.manifest import CLICK, CLICK_AND_CONVERSION, MultiHash
 from millstream_api.tables import EmbeddingTableSpec, MultiHashSpec, TablesSpec
 from millstream_core.features import PAD
 from millstream_core.tables.multihash import row_keys
@@ -32,10 +32,17 @@ from tests.builders.trainer import (
 REQUESTS = 10_000
 
 
-@pytest.fixture(scope="module", params=["DIN", "DotProduct", "MLP", "Custom"])
+MODELS = {
+    **{name: (name, CLICK) for name in ("DIN", "DotProduct", "MLP", "Custom")},
+    **{f"{name} with conversions": (name, CLICK_AND_CONVERSION) for name in ("DIN", "MLP")},
+}
+
+
+@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS)
 def trained(request: pytest.FixtureRequest) -> Run:
-    module = "tests.builders.ranker:Ranker" if request.param == "Custom" else None
-    settings = make_settings(architecture=request.param, custom_module=module)
+    name, tasks = request.param
+    module = "tests.builders.ranker:Ranker" if name == "Custom" else None
+    settings = make_settings(architecture=name, tasks=tasks, custom_module=module)
     return Run(settings=settings, clock=VirtualClock(seconds=16)).run()
 
 
@@ -116,8 +123,10 @@ def test_both_sides_add_up_the_same_bits(default: str) -> None:
     users, items = random.integers(1, 10_000, 100), random.integers(1, 10_000, 100)
     seen = []
     model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-    expected = Learner(model, sparse_learning_rate=0.0).learn(
-        EventBatch(users, items, np.zeros(100, np.float32), np.full(100, START))
+    expected = (
+        Learner(model, sparse_learning_rate=0.0)
+        .learn(EventBatch(users, items, np.zeros(100, np.float32), np.full(100, START)))
+        .served
     )
     found = [
         version.logits(int(user), np.array([item]), version.history_of(int(user)), ScratchPad())[0]
@@ -165,9 +174,8 @@ def test_scores_are_the_same_on_both_sides(trained: Run, shelf: Shelf) -> None:
     users = random.integers(1, 400, REQUESTS)  # some are unknown
     items = random.integers(1, 260, REQUESTS)
     no_clicks = np.zeros(REQUESTS, np.float32)
-    expected = Learner(model, sparse_learning_rate=0.0).learn(
-        EventBatch(users, items, no_clicks, np.full(REQUESTS, START))
-    )
+    events = EventBatch(users, items, no_clicks, np.full(REQUESTS, START), conversion=no_clicks)
+    expected = Learner(model, sparse_learning_rate=0.0).learn(events).served
     found = [
         version.logits(int(user), np.array([item]), version.history_of(int(user)), pad)[0]
         for user, item in zip(users, items, strict=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import pytest
 from millstream_api.settings import SyntheticSource
 from millstream_trainer.sources.protocol import Polled
 from millstream_trainer.sources.synthetic import SyntheticStream
+from tests.builders.ports import free_port
 from tests.builders.s3_server import S3Server, s3_server
 from tests.builders.trainer import Run, VirtualClock, make_settings, manifests, state_of
 
@@ -45,9 +45,7 @@ class TrainerProcess:
     def start(cls, server: S3Server, settings: TrainerSettings, folder: Path) -> TrainerProcess:
         path = folder / "settings.json"
         path.write_bytes(settings.canonical())
-        with socket.socket() as listener:
-            listener.bind(("127.0.0.1", 0))
-            port = listener.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-m", "millstream_trainer", "--settings", str(path)]
         process = subprocess.Popen(  # noqa: S603 - our own program
             [*command, "--host", "127.0.0.1", "--port", str(port)],

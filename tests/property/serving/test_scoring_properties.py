@@ -6,18 +6,19 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from millstream_serving.engine.networks import prepare
-from tests.builders.serving import make_architecture, random_dense, scored
+from millstream_serving.engine.din import Din
+from tests.builders.scoring import logits_of, make_request
+from tests.builders.serving import make_architecture, random_dense
 
 ARCHITECTURE = make_architecture()
-WEIGHTS = prepare(ARCHITECTURE, random_dense(ARCHITECTURE))
+NETWORK = Din.of(ARCHITECTURE, random_dense(ARCHITECTURE))
 ROWS = np.random.default_rng(0).standard_normal((50, 8)).astype(np.float32)
 
 slots = st.integers(-1, 49)
 
 
 def logits(user, items, history):
-    return scored(WEIGHTS, ARCHITECTURE, ROWS, user, items, history)
+    return logits_of(NETWORK, make_request(ROWS, user, items, history))
 
 
 @settings(deadline=None)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import chain, pairwise
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from millstream_api.manifest import CLICK_AND_CONVERSION
 from millstream_api.settings import SyntheticSource
 from millstream_trainer.sources.decoding import decode
 from millstream_trainer.sources.protocol import WINDOW_SECONDS
@@ -75,12 +77,34 @@ anything = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=4,
 )
-fields = st.sampled_from(["user_id", "item_id", "label", "event_time", "other"])
+fields = st.sampled_from(["user_id", "item_id", "label", "conversion", "event_time", "other"])
 
 
 @given(st.lists(anything | st.dictionaries(fields, anything, max_size=5), max_size=6))
 def test_no_record_is_fatal(records: list) -> None:
-    batch = decode(records)
+    batch = decode(records, tasks=CLICK_AND_CONVERSION)
     assert len(batch) + batch.rejected.total() == len(records)
     assert np.isfinite(batch.time).all()
     assert set(batch.label.tolist()) <= {0.0, 1.0}
+    assert batch.conversion is not None
+    assert set(batch.conversion.tolist()) <= {0.0, 1.0}
+    assert (batch.conversion <= batch.label).all()
+
+
+whole = st.fixed_dictionaries(
+    {"user_id": st.just(1), "item_id": st.just(2), "event_time": st.just(START)}
+    | {
+        field: st.sampled_from([0, 1, True, False, 1.0, 2, None])
+        for field in ("label", "conversion")
+    }
+)
+
+
+@given(st.lists(whole, max_size=6))
+def test_the_fast_way_and_the_careful_way_agree_on_conversions(records: list) -> None:
+    fast, careful = (decode(r, tasks=CLICK_AND_CONVERSION) for r in (records, [*records, None]))
+    assert fast.rejected + Counter(NotAnObject=1) == careful.rejected
+    assert fast.label.tolist() == careful.label.tolist()
+    assert fast.conversion is not None
+    assert careful.conversion is not None
+    assert fast.conversion.tolist() == careful.conversion.tolist()

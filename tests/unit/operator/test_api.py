@@ -23,6 +23,7 @@ from millstream_operator.shell.errors import (
     Rejected,
 )
 from millstream_operator.shell.kinds import BY_KIND
+from tests.builders.ports import free_port
 
 CONFIG_MAP = BY_KIND["ConfigMap"]
 PODS = BY_KIND["Pod"]
@@ -160,9 +161,7 @@ async def test_a_refused_token_is_read_anew(client, server):
 
 
 async def test_nobody_there_is_unavailable():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
+    port = free_port()
     cache = AccessCache(lambda: make_access(f"http://127.0.0.1:{port}"), lambda: 0.0)
     async with ApiClient(cache, "agent/1") as client:
         with pytest.raises(ApiUnavailable):

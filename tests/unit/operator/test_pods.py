@@ -13,6 +13,7 @@ from aiohttp import web
 from millstream_api.release import Release
 from millstream_operator.shell import pods as readers
 from millstream_operator.shell.pods import PodReader, view_pod
+from tests.builders.ports import free_port
 from tests.builders.resources import make_progress, make_report
 
 
@@ -86,9 +87,9 @@ def test_what_ails_it_in_words_that_do_not_tick(status: dict[str, Any], problem:
 
 
 @pytest.fixture
-async def answers(aiohttp_free_port: int):
+async def answers():
     """A server on loopback that answers with what is in the dictionary by path."""
-    found: dict[str, Any] = {"port": aiohttp_free_port}
+    found: dict[str, Any] = {"port": free_port()}
 
     async def handle(request: web.Request) -> web.StreamResponse:
         answer = found.get(request.path, web.Response(status=404))
@@ -98,16 +99,9 @@ async def answers(aiohttp_free_port: int):
     app.router.add_get("/{path:.*}", handle)
     runner = web.AppRunner(app)
     await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", aiohttp_free_port).start()
+    await web.TCPSite(runner, "127.0.0.1", found["port"]).start()
     yield found
     await runner.cleanup()
-
-
-@pytest.fixture
-def aiohttp_free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 @pytest.fixture
@@ -153,8 +147,8 @@ async def test_nobody_is_followed_elsewhere(reader, answers):
     assert replica.report is None
 
 
-async def test_nobody_there_is_unknown(reader, aiohttp_free_port):
-    [replica] = await reader.replicas([make_pod(aiohttp_free_port)])
+async def test_nobody_there_is_unknown(reader):
+    [replica] = await reader.replicas([make_pod(free_port())])
     assert replica.report is None
 
 

@@ -106,7 +106,13 @@ def test_the_newest_version_is_told_with_its_quality():
     assert status.watermark is not None
     assert status.watermark.timestamp() == 1_799_999_999.0
     assert status.validation is not None
-    assert status.validation.auc == 0.71
+    assert (status.validation.auc, status.validation.conversion_auc) == (0.71, None)
+
+
+def test_a_model_of_conversions_is_told_with_its_quality_for_them():
+    status = decide(make_worker(progress=make_progress(conversion_auc=0.68349)))
+    assert status.validation is not None
+    assert (status.validation.auc, status.validation.conversion_auc) == (0.71, 0.6835)
 
 
 def test_nothing_ticks_between_two_versions():

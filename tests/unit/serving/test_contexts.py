@@ -15,6 +15,7 @@ from millstream_serving.loading.checks import Refused
 from millstream_serving.loading.shelf import Shelf
 from millstream_serving.ranking.answers import Asked, Query, answer
 from millstream_serving.ranking.shadow import compare
+from tests.builders.definitions import logit_by_definition
 from tests.builders.features import context_inputs, make_features
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, make_architecture, random_dense, random_rows
@@ -54,26 +55,13 @@ def load(publisher):
 
 
 def by_definition(publisher, user, item, context):
-    """The score in double precision, with the plain concatenation and no history."""
-    dense = {
-        name: array.astype(np.float64)
-        for name, array in random_dense(publisher.architecture, publisher.latest.version).items()
-    }
-    encoded = COMPILED.encode([context])
-    zeros = np.zeros(4)
-    hidden = np.concatenate(
-        [
-            publisher.tables["user"][user],
-            publisher.tables["item"][item],
-            np.zeros(publisher.architecture.embedding_dim),
-            *(publisher.tables["context"].get(key, zeros) for key in encoded.keys[0].tolist()),
-            encoded.floats[0],
-        ]
-    )
-    for layer in range(3):
-        hidden = dense[f"head.{layer}.weight"] @ hidden + dense[f"head.{layer}.bias"]
-        hidden = np.maximum(hidden, 0) if layer < 2 else hidden
-    return float(hidden[0])
+    """The logit of a user without a history."""
+    encoded, zeros = COMPILED.encode([context]), np.zeros(4)
+    tables = publisher.tables
+    rows = [tables["context"].get(key, zeros) for key in encoded.keys[0].tolist()]
+    dense = random_dense(publisher.architecture, publisher.latest.version)
+    inputs = np.concatenate([*rows, encoded.floats[0]])
+    return logit_by_definition("DIN", dense, tables["user"][user], tables["item"][item], [], inputs)
 
 
 @pytest.mark.parametrize(

@@ -22,12 +22,16 @@ from millstream_serving.loading.checks import Refused
 from millstream_serving.loading.shelf import Shelf
 from tests.builders.graphs import computed_by, make_graph, make_model, node
 from tests.builders.objects import MemoryObjects
+from tests.builders.scoring import logits_of, make_request
 from tests.builders.serving import Publisher, random_rows
-from tests.unit.serving.test_architectures import logits_of
 
 GRAPH = make_graph()
 ROWS = np.random.default_rng(1).standard_normal((200, 8)).astype(np.float32)
 DENSE = {"custom.w": np.linspace(-1, 1, 8, dtype=np.float32)}
+
+
+def network_by(graph, **changes):
+    return network_of(computed_by(graph, **changes), DENSE, graph)
 
 
 def by_definition(user, items, history, context=0.0):
@@ -46,7 +50,7 @@ def by_definition(user, items, history, context=0.0):
 def test_scores_are_those_of_the_graph(items, history):
     rng = np.random.default_rng(2)
     asked, seen = rng.integers(0, 200, items), rng.integers(0, 200, history)
-    found = logits_of(computed_by(GRAPH), DENSE, ROWS, 11, asked, seen, graph=GRAPH)
+    found = logits_of(network_by(GRAPH), make_request(ROWS, 11, asked, seen))
     np.testing.assert_allclose(found, by_definition(11, asked, seen), rtol=1e-4, atol=1e-5)
 
 
@@ -66,8 +70,7 @@ def test_a_history_lies_at_the_end_of_its_places_and_the_rest_is_zeros():
     graph, pad = model.SerializeToString(), ScratchPad()
 
     def told(history: list[int]) -> float:
-        made = computed_by(graph)
-        return float(logits_of(made, DENSE, ROWS, 0, [1], history, graph=graph, pad=pad)[0])
+        return float(logits_of(network_by(graph), make_request(ROWS, 0, [1], history), pad)[0])
 
     assert told([1, 2, 3, 4, 5]) == pytest.approx(5 + ROWS[2].sum(), abs=1e-5)
     assert told([7, 8, 9]) == 3
@@ -76,21 +79,19 @@ def test_a_history_lies_at_the_end_of_its_places_and_the_rest_is_zeros():
 
 def test_a_context_reaches_the_graph():
     graph = make_graph(context=7)
-    made = computed_by(graph, context=ContextInputs(rows=1, dim=4, floats=3))
-    found = logits_of(made, DENSE, ROWS, 1, [2, 3], [4], np.arange(7), graph=graph)
+    network = network_by(graph, context=ContextInputs(rows=1, dim=4, floats=3))
+    found = logits_of(network, make_request(ROWS, 1, [2, 3], [4], np.arange(7)))
     np.testing.assert_allclose(found, by_definition(1, [2, 3], [4], 21), rtol=1e-4)
 
 
 def test_threads_share_a_session():
-    network = network_of(computed_by(GRAPH), DENSE, GRAPH)
-    wanted = logits_of(computed_by(GRAPH), DENSE, ROWS, 1, range(100), [4], network=network)
+    network, request = network_by(GRAPH), make_request(ROWS, 1, range(100), [4])
+    wanted = logits_of(network, request)
     found = []
 
     def ask() -> None:
         for _ in range(50):
-            found.append(  # noqa: PERF401 - each is asked in its turn
-                logits_of(computed_by(GRAPH), DENSE, ROWS, 1, range(100), [4], network=network)
-            )
+            found.append(logits_of(network, request))  # noqa: PERF401 - each in its turn
 
     threads = [threading.Thread(target=ask) for _ in range(2)]
     for thread in threads:
@@ -116,12 +117,11 @@ def test_a_graph_that_fails_on_a_request_scores_nothing_and_is_named_once(caplog
     model.graph.initializer.append(thousandth)
     graph, rows = model.SerializeToString(), np.zeros((3, 8), np.float32)
     rows[1] = 1000
-    made = computed_by(graph)
-    network = network_of(made, DENSE, graph)
-    assert np.isfinite(logits_of(made, DENSE, rows, 0, [1, 2], [], network=network)).all()
+    network = network_by(graph)
+    assert np.isfinite(logits_of(network, make_request(rows, 0, [1, 2], []))).all()
     assert not caplog.records
     for _ in range(2):
-        assert np.isnan(logits_of(made, DENSE, rows, 1, [1, 2], [], network=network)).all()
+        assert np.isnan(logits_of(network, make_request(rows, 1, [1, 2], []))).all()
     [said] = caplog.records
     assert "a Custom graph failed" in said.message
     assert said.exc_info is not None
@@ -210,7 +210,7 @@ def many(model):
 )
 def test_an_unfit_graph_is_refused_by_a_process_of_its_own(graph, said):
     with pytest.raises(UnfitGraph, match="a trial run of its graph ended with") as found:
-        network_of(computed_by(graph), DENSE, graph)
+        network_by(graph)
     assert said in str(found.value)
     assert len(str(found.value)) < 600
     assert "Traceback" not in str(found.value)
@@ -220,14 +220,14 @@ def test_a_trial_that_takes_too_long_is_over(monkeypatch):
     monkeypatch.setattr(trials, "SECONDS", 0.01)
     graph = make_graph(node("Identity", ["user"], "slow"))
     with pytest.raises(UnfitGraph, match=r"took longer than 0\.01 s"):
-        network_of(computed_by(graph), DENSE, graph)
+        network_by(graph)
 
 
 def test_a_graph_is_tried_once(monkeypatch):
     graph = make_graph(node("Identity", ["user"], "again"))
-    network_of(computed_by(graph), DENSE, graph)
+    network_by(graph)
     monkeypatch.setattr(subprocess, "run", None)
-    network_of(computed_by(graph), DENSE, graph)
+    network_by(graph)
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from functools import partial
 import numpy as np
 import pytest
 
-from millstream_api.manifest import DefaultRow
 from millstream_serving.engine import din
 from millstream_serving.engine.amx import (
     COLUMNS,
@@ -23,10 +22,9 @@ from millstream_serving.engine.din import Din
 from millstream_serving.engine.exponential import exponential
 from millstream_serving.engine.lines import LINE, zeros
 from millstream_serving.engine.reduced import HIGH
-from millstream_serving.engine.requests import Lookup, Request
-from millstream_serving.engine.rows import stored_rows
 from millstream_serving.engine.scoring import BLOCK
 from millstream_serving.engine.versions import ScratchPad
+from tests.builders.scoring import logits_of, make_request, sizes
 from tests.builders.serving import make_architecture, random_dense
 
 on_tiles = pytest.mark.skipif(
@@ -106,54 +104,22 @@ def test_a_product_is_that_of_the_rounded_factors(tiles, rows, depth, width, sam
     assert (out[high:] == 7).all()
 
 
-def request_of(rows, user, items, history):
-    stored = stored_rows(rows, "float32", DefaultRow())
-
-    def lookup(keys):
-        return Lookup(stored, np.array(keys, np.int64), np.array(keys, np.int32))
-
-    nothing = np.empty((1, 0), np.float32)
-    return Request(lookup([user]), lookup(items), lookup(history), nothing)
-
-
-def scores_of(network, request, pad=None):
-    logits = np.full(len(request.items.keys), np.nan, np.float32)
-    network.score(request, pad or ScratchPad(), logits)
-    return logits
-
-
 @on_tiles
 @pytest.mark.parametrize(
     ("shape", "items", "history"),
-    [
-        pytest.param({}, 1, 5, id="one candidate with a full history"),
-        pytest.param({}, BLOCK + 1, 1, id="one candidate beyond a block, one item of history"),
-        pytest.param({}, 7, 0, id="a user without a history"),
-        pytest.param(
-            {"embedding_dim": 5, "attention": (17, 3), "head": (33, 1)}, 9, 4, id="odd widths"
-        ),
+    sizes(
+        BLOCK,
         pytest.param({"history_length": HIGH + 1}, 3, HIGH + 1, id="one pair beyond the tiles"),
-        pytest.param(
-            {
-                "embedding_dim": 64,
-                "attention": (64, 32),
-                "head": (128, 64),
-                "history_length": 50,
-            },
-            100,
-            50,
-            id="the size of the benchmark",
-        ),
-    ],
+    ),
 )
 def test_scores_are_those_of_float32_but_for_rounding(shape, items, history):
     architecture = make_architecture(**shape)
     rng = np.random.default_rng(7)
     exact = Din.of(architecture, random_dense(architecture, seed=3, scale=0.2))
     rows = rng.standard_normal((200, architecture.embedding_dim)).astype(np.float32)
-    request = request_of(rows, 11, rng.integers(0, 200, items), rng.integers(0, 200, history))
+    request = make_request(rows, 11, rng.integers(0, 200, items), rng.integers(0, 200, history))
 
-    wanted, got = (scores_of(network, request) for network in (exact, exact.reduced()))
+    wanted, got = (logits_of(network, request) for network in (exact, exact.reduced()))
 
     spread = float(np.abs(wanted).max())
     np.testing.assert_allclose(got, wanted, atol=0.02 * spread)
@@ -174,7 +140,7 @@ def test_what_is_not_finite_shows_in_the_logit(where, value):
         rows[{"user": 0, "item": 1, "history": 2}[where], 0] = value
     network = Din.of(architecture, dense).reduced()
 
-    [logit] = scores_of(network, request_of(rows, 0, [1], [2]))
+    [logit] = logits_of(network, make_request(rows, 0, [1], [2]))
 
     assert not np.isfinite(logit)
 
@@ -189,11 +155,11 @@ def test_scratch_of_an_earlier_request_does_not_show_in_the_next(is_reduced):
     rows = np.random.default_rng(1).standard_normal((50, 8)).astype(np.float32)
     pad = ScratchPad()
 
-    ask = partial(request_of, rows, 0, range(BLOCK))
-    fresh = [scores_of(network, ask(history)) for history in ([], [1, 2])]
-    scores_of(network, ask(range(40)), pad)
+    ask = partial(make_request, rows, 0, range(BLOCK))
+    fresh = [logits_of(network, ask(history)) for history in ([], [1, 2])]
+    logits_of(network, ask(range(40)), pad)
     for history, wanted in zip(([], [1, 2]), fresh, strict=True):
-        np.testing.assert_array_equal(scores_of(network, ask(history), pad), wanted)
+        np.testing.assert_array_equal(logits_of(network, ask(history), pad), wanted)
 
 
 def test_a_processor_without_tiles_has_no_reduced_precision(monkeypatch):

@@ -59,7 +59,7 @@ def test_training_scores_as_is_served() -> None:
     network = network_of(Design.of(SETTINGS).architecture, 1)
     first = network(make_inputs(0.0))
     torch.testing.assert_close(network(make_inputs(7.0)), first, rtol=0, atol=0)
-    assert first.shape == (2,)
+    assert first.shape == (2, 1)
 
 
 def test_another_module_is_another_lineage_by_its_graph() -> None:

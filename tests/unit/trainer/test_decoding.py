@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from millstream_api.manifest import CLICK_AND_CONVERSION
 from millstream_core.features import PAD, ContextFeatures, key_of
 from millstream_trainer.sources.decoding import decode
 from tests.builders.features import make_features
@@ -142,3 +143,73 @@ def test_what_no_feature_reads_is_not_looked_at() -> None:
     batch = decode([make_record(context="no object")])
     assert not batch.rejected
     assert batch.context is None
+
+
+def conversions_of(*records: Any) -> list[float] | None:
+    batch = decode(records, tasks=CLICK_AND_CONVERSION)
+    assert not batch.rejected
+    return None if batch.conversion is None else batch.conversion.tolist()
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        pytest.param(make_record(conversion=1), 1.0, id="a click that is one"),
+        pytest.param(make_record(conversion=0), 0.0, id="a click that is none"),
+        pytest.param(make_record(), 0.0, id="a click that says nothing of one"),
+        pytest.param(make_record(label=0), 0.0, id="no click"),
+        pytest.param(make_record(label=0, conversion=0), 0.0, id="no click and therefore none"),
+        pytest.param(make_record(conversion=True), 1.0, id="a boolean"),
+        pytest.param(make_record(conversion=1.0, label=True), 1.0, id="a float"),
+        pytest.param(make_record(conversion=False, label=0), 0.0, id="a boolean that is false"),
+    ],
+)
+def test_a_conversion_is_read_where_it_is_a_task(record: dict[str, Any], expected: float) -> None:
+    assert conversions_of(make_record(), record) == [0.0, expected]
+
+
+@pytest.mark.parametrize(
+    ("conversion", "label", "reason"),
+    [
+        pytest.param(1, 0, "ConversionWithoutClick", id="without a click"),
+        pytest.param(True, False, "ConversionWithoutClick", id="without a click, as booleans"),
+        pytest.param(2, 1, "BadLabel", id="of 2"),
+        pytest.param(-1, 1, "BadLabel", id="of less than nothing"),
+        pytest.param(0.5, 1, "BadLabel", id="of a half"),
+        pytest.param(math.nan, 1, "BadLabel", id="that is no number"),
+        pytest.param("1", 1, "WrongType", id="as text"),
+        pytest.param(None, 1, "WrongType", id="that is null"),
+    ],
+)
+def test_a_malformed_conversion_is_counted_and_skipped(
+    conversion: Any, label: Any, reason: str
+) -> None:
+    bad = make_record(user_id=2, conversion=conversion, label=label)
+    batch = decode([make_record(), bad], tasks=CLICK_AND_CONVERSION)
+    assert batch.rejected == {reason: 1}
+    assert batch.user.tolist() == [1]
+    assert batch.conversion is not None
+    assert batch.conversion.tolist() == [0.0]
+
+
+def test_a_clean_batch_has_the_same_conversions_as_record_by_record() -> None:
+    records = [make_record(label=n % 2, conversion=int(n % 4 == 1)) for n in range(9)]
+    fast = decode(records, tasks=CLICK_AND_CONVERSION)
+    careful = decode([*records, None], tasks=CLICK_AND_CONVERSION)
+    assert fast.conversion is not None
+    assert careful.conversion is not None
+    assert fast.conversion.dtype == careful.conversion.dtype == np.float32
+    assert fast.conversion.tolist() == careful.conversion.tolist() == [0, 1, 0, 0, 0, 1, 0, 0, 0]
+
+
+def test_where_conversions_are_no_task_they_are_not_looked_at() -> None:
+    batch = decode([make_record(conversion="whatever", label=0)])
+    assert not batch.rejected
+    assert batch.conversion is None
+
+
+def test_no_event_has_no_conversion() -> None:
+    for records in ([], [None]):
+        batch = decode(records, tasks=CLICK_AND_CONVERSION)
+        assert batch.conversion is not None
+        assert (batch.conversion.dtype, len(batch.conversion)) == (np.float32, 0)

@@ -69,7 +69,7 @@ ZEROS = np.zeros(8, np.float32)
 def test_unknown_keys_are_scored_as_zeros_whatever_row_they_get() -> None:
     model = make_model()
     expected = logit_of(model, ZEROS, ZEROS, [])
-    assert make_learner(model).learn(make_batch([1], [2], [1])) == pytest.approx([expected])
+    assert make_learner(model).learn(make_batch([1], [2], [1])).served == pytest.approx([expected])
     assert rows(model, "user", 1).any()
 
 
@@ -96,7 +96,9 @@ def test_rows_of_a_context_are_read_and_learned_from() -> None:
     drawn.admit(keys)
     start = drawn.values("rows")[drawn.slots(keys)]
 
-    np.testing.assert_allclose(make_learner(model).learn(batch), expected.detach(), atol=1e-6)
+    np.testing.assert_allclose(
+        make_learner(model).learn(batch).served, expected.detach(), atol=1e-6
+    )
 
     scale = 0.05 / (np.sqrt((gradients**2).mean(axis=1, keepdims=True)) + 1e-8)
     np.testing.assert_allclose(rows(model, "context", *keys), start - scale * gradients, atol=1e-5)
@@ -107,9 +109,11 @@ def test_features_of_plain_numbers_need_no_table() -> None:
     model = make_model(features=features)
     assert set(model.tables) == {"user", "item", "history"}
     low, high = (
-        make_learner(make_model(features=features)).learn(
+        make_learner(make_model(features=features))
+        .learn(
             make_batch([1], [2], [1], context=ContextFeatures(features).encode([{"price": price}]))
         )
+        .served
         for price in (-1, 1)
     )
     assert low != high
@@ -134,7 +138,7 @@ def test_unknown_keys_are_scored_as_the_rows_that_they_then_get() -> None:
     expected = logit_of(model, user, item, [])
     before = model.network.tensors()
     learner = Learner(model, sparse_learning_rate=0.0)
-    assert learner.learn(make_batch([1], [2], [1])) == pytest.approx([expected])
+    assert learner.learn(make_batch([1], [2], [1])).served == pytest.approx([expected])
     assert before.keys() == model.network.tensors().keys()
     np.testing.assert_array_equal(rows(model, "user", 1)[0], user)
     np.testing.assert_array_equal(rows(model, "item", 2)[0], item)
@@ -185,7 +189,7 @@ def test_unknown_keys_are_scored_as_the_shared_row_in_the_form_that_servers_read
     np.testing.assert_array_equal(found, encoding.decode(encoding.encode(exact, form), form))
     assert np.array_equal(found, exact) is (served == "float32")
     expected = logit_of(model, found[0], read(model, "item", 9)[0], [])
-    assert learner.learn(make_batch([9], [9], [1])) == pytest.approx([expected], rel=1e-5)
+    assert learner.learn(make_batch([9], [9], [1])).served == pytest.approx([expected], rel=1e-5)
 
 
 def test_the_filler_of_histories_reads_as_nothing_also_where_it_has_a_row() -> None:
@@ -195,7 +199,7 @@ def test_the_filler_of_histories_reads_as_nothing_also_where_it_has_a_row() -> N
     learner.learn(make_batch([1, 2], [5, 6], [1, 1]))
     user, item = rows(model, "user", 1)[0], rows(model, "item", 6, 5)
     expected = logit_of(model, user, item[0], [item[1]])
-    assert learner.learn(make_batch([1], [6], [0])) == pytest.approx([expected], rel=1e-4)
+    assert learner.learn(make_batch([1], [6], [0])).served == pytest.approx([expected], rel=1e-4)
 
 
 def test_an_event_is_scored_before_it_is_learned() -> None:
@@ -204,7 +208,7 @@ def test_an_event_is_scored_before_it_is_learned() -> None:
     learner.learn(make_batch([1, 1], [2, 3], [1, 0]))
     user, (item, clicked) = rows(model, "user", 1)[0], rows(model, "item", 3, 2)
     expected = logit_of(model, user, item, [clicked])
-    assert learner.learn(make_batch([1], [3], [1])) == pytest.approx([expected], rel=1e-4)
+    assert learner.learn(make_batch([1], [3], [1])).served == pytest.approx([expected], rel=1e-4)
 
 
 def test_events_of_one_batch_do_not_see_each_others_rows_but_their_clicks() -> None:
@@ -214,7 +218,7 @@ def test_events_of_one_batch_do_not_see_each_others_rows_but_their_clicks() -> N
     learner.learn(make_batch([1, 2], [2, 3], [0, 0]))
     user, (two, three) = rows(model, "user", 1)[0], rows(model, "item", 2, 3)
     expected = [logit_of(model, user, two, []), logit_of(model, user, three, [two])]
-    found = learner.learn(make_batch([1, 1], [2, 3], [1, 0]))
+    found = learner.learn(make_batch([1, 1], [2, 3], [1, 0])).served
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -222,9 +226,9 @@ def test_learning_moves_scores_towards_what_happened() -> None:
     model = make_model()
     learner = make_learner(model)
     batch = make_batch([1, 2], [5, 6], [1, 0])
-    first = learner.learn(batch)
+    first = learner.learn(batch).served
     for _ in range(50):
-        last = learner.learn(batch)
+        last = learner.learn(batch).served
     assert last[0] > first[0] + 0.5
     assert last[1] < first[1] - 0.5
 
@@ -286,7 +290,7 @@ def test_a_key_that_waits_reads_as_unknown_and_is_not_new_yet() -> None:
     assert model.candidates.newest().tolist() == []
     user = rows(model, "user", 1)[0]
     expected = logit_of(model, user, ZEROS, [])
-    assert learner.learn(make_batch([1], [5], [0])) == pytest.approx([expected], rel=1e-4)
+    assert learner.learn(make_batch([1], [5], [0])).served == pytest.approx([expected], rel=1e-4)
     assert model.candidates.newest().tolist() == [5]
     assert rows(model, "item", 5).any()
 

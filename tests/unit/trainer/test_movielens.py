@@ -39,6 +39,12 @@ def test_four_stars_and_more_are_a_click() -> None:
     assert [record["label"] for record in records] == [0, 0, 1, 1]
 
 
+def test_five_stars_are_a_conversion_too() -> None:
+    replay = make_replay()
+    records = [record for _ in range(3) for record in replay.poll(10, FOREVER).records]
+    assert [record["conversion"] for record in records] == [0, 0, 0, 1]
+
+
 def test_a_context_tells_when_it_was_and_who() -> None:
     """Of the recording, at the end of which second 2000 was in the first hour of a Thursday."""
     ratings = np.array([[1, 10, 5, 2000], [2, 20, 3, 86_400 * 4 + 3600 * 23]])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import numpy as np
 import pytest
 
+from millstream_api.manifest import CLICK_AND_CONVERSION
 from millstream_api.settings import SyntheticSource
 from millstream_core.evaluation import area_under_curve
 from millstream_trainer.sources.decoding import EventBatch, decode
@@ -25,7 +27,7 @@ def events(stream: SyntheticStream, count: int) -> EventBatch:
     records: list[Any] = []
     while len(records) < count:
         records += stream.poll(min(1000, count - len(records)), LATER).records
-    return decode(records)
+    return decode(records, tasks=CLICK_AND_CONVERSION)
 
 
 def test_a_reader_continues_anywhere_with_the_same_events() -> None:
@@ -68,6 +70,33 @@ def test_clicks_follow_the_truth() -> None:
     auc = area_under_curve(truth, batch.label)
     assert auc is not None
     assert 0.8 < auc < 0.9
+
+
+def test_conversions_follow_a_truth_of_their_own() -> None:
+    stream = make_stream(drift_per_hour=30)
+    batch = events(stream, 60_000)
+    assert batch.conversion is not None
+    is_click = batch.label > 0
+    truth = stream.conversion_probability(batch.user, batch.item)[is_click]
+    converted = batch.conversion[is_click]
+    for low in np.arange(0.0, 0.8, 0.2):
+        is_near = (truth >= low) & (truth < low + 0.2)
+        assert converted[is_near].mean() == pytest.approx(truth[is_near].mean(), abs=0.03)
+    assert not batch.conversion[~is_click].any()
+    clicked = stream.click_probability(batch.user, batch.item, batch.time)
+    both = clicked * stream.conversion_probability(batch.user, batch.item)
+    of_clicks, of_both = (area_under_curve(each, batch.conversion) for each in (clicked, both))
+    assert of_clicks is not None
+    assert of_both is not None
+    assert of_both > of_clicks + 0.05, "who clicks does not tell who converts"
+
+
+def test_clicks_are_what_they_were_before_there_were_conversions() -> None:
+    """Figures of earlier runs can be had again: users, items, clicks and times to the bit."""
+    batch = events(make_stream(), 2 * BLOCK)
+    columns = (batch.user, batch.item, batch.label, batch.time)
+    digest = hashlib.sha256(b"".join(column.tobytes() for column in columns))
+    assert digest.hexdigest()[:16] == "b4d875a55eebeb34"
 
 
 def test_knowing_only_the_truth_of_two_minutes_ago_costs_much() -> None:

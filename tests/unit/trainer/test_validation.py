@@ -37,6 +37,20 @@ def test_a_batch_larger_than_the_window_leaves_its_end() -> None:
     assert validation.measure().auc == 1.0
 
 
+def test_conversions_have_an_auc_of_their_own_and_leave_that_of_clicks_alone() -> None:
+    validation = SlidingValidation(4)
+    clicks, conversions = np.array([1, 1, 0], np.float32), np.array([0, 1, 0], np.float32)
+    validation.add(np.array([2, 1, 0], np.float32), clicks)
+    assert validation.measure().conversion_auc is None
+    for _ in range(2):
+        validation.add_conversions(np.array([2, 1, 0], np.float32), conversions)
+    measured = validation.measure()
+    assert (measured.auc, measured.events) == (1.0, 3)
+    assert measured.conversion_auc == pytest.approx(2 / 3), "of the last four"
+    validation.add_conversions(np.zeros(4, np.float32), np.zeros(4, np.float32))
+    assert validation.measure().conversion_auc is None, "nobody converts any more"
+
+
 def test_nothing_yet_is_not_a_number_made_up() -> None:
     measured = SlidingValidation(10).measure()
     assert (measured.events, measured.auc, measured.log_loss) == (0, None, None)

@@ -57,13 +57,13 @@ class Custom(Network):
             )
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits, float32[B]."""
+        """Logits, float32[B, 1]."""
         is_history, user = inputs.is_history, inputs.user()
         history = inputs.history() * is_history.unsqueeze(-1)
         context = torch.cat([user[:, :0], *inputs.context()], dim=1)
         items = inputs.item().unsqueeze(1)
         logits: Tensor = self.custom(user, items, history, is_history, context)
-        return logits.squeeze(1)
+        return logits
 
 
 def _module(path: str, width: int, length: int, context: int) -> nn.Module:

@@ -1,7 +1,7 @@
 """DIN, the deep interest network, over rows that are gathered outside (Zhou et al., KDD 2018).
 
     history rows k_1..k_L ──attention by the item──► interest ─┐
-    item row q ────────────────────────────────────────────────┼─► head ─► logit
+    item row q ────────────────────────────────────────────────┼─► head ─► a logit for each task
     user row u ────────────────────────────────────────────────┤
     rows and floats of the context ────────────────────────────┘
 
@@ -34,17 +34,18 @@ class DIN(Network):
         width = architecture.embedding_dim
         generator = torch.Generator().manual_seed(seed)
         self._attention = mlp((4 * width, *architecture.attention, 1), generator)
-        self._head = mlp((3 * width + architecture.context.width, *architecture.head, 1), generator)
+        inputs = 3 * width + architecture.context.width
+        self._head = mlp((inputs, *architecture.head, len(architecture.tasks)), generator)
         # Registered under the names that a version's dense file uses.
         self.attention = nn.ModuleList(self._attention)
         self.head = nn.ModuleList(self._head)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits, float32[B]."""
+        """Logits, float32[B, T]."""
         query = inputs.item()
         interest = self._attend(query, inputs.history(), inputs.is_history)
         parts = [inputs.user(), query, interest, *inputs.context()]
-        return through(self._head, torch.cat(parts, dim=1)).squeeze(-1)
+        return through(self._head, torch.cat(parts, dim=1))
 
     def _attend(self, query: Tensor, keys: Tensor, is_history: Tensor) -> Tensor:
         """Interests, float32[B, d]: histories weighted by what the candidate makes of them."""

@@ -5,7 +5,7 @@ them, so any table works and their gradients come out as dense [rows, d] blocks.
 
 Shapes: B events, L history places, d embedding width, R distinct item rows, U distinct user rows,
 C distinct rows of the context, e their width, K rows and F floats that an event has of a context,
-E = K · e + F.
+E = K · e + F, T tasks.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Inputs:
 
 
 class Network(nn.Module):
-    """Maps `Inputs` to logits, float32[B]; its state has the names of a version's dense file."""
+    """Maps `Inputs` to logits, float32[B, T]; its state has the names of a version's dense file."""
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """All weights by their names in a version's dense file, copied."""

@@ -1,6 +1,6 @@
 """A multilayer perceptron over the rows of user and item and the mean of the history.
 
-user row u, item row q, mean of the history m, context ──concat──► head ─► logit
+user row u, item row q, mean of the history m, context ──concat──► head ─► a logit for each task
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ class MLP(Network):
         super().__init__()
         inputs = 3 * architecture.embedding_dim + architecture.context.width
         generator = torch.Generator().manual_seed(seed)
-        self._head = mlp((inputs, *architecture.head, 1), generator)
+        self._head = mlp((inputs, *architecture.head, len(architecture.tasks)), generator)
         # Registered under the name that a version's dense file uses.
         self.head = nn.ModuleList(self._head)
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits, float32[B]."""
+        """Logits, float32[B, T]."""
         seen = mean_of(inputs.history(), inputs.is_history)
         parts = [inputs.user(), inputs.item(), seen, *inputs.context()]
-        return through(self._head, torch.cat(parts, dim=1)).squeeze(-1)
+        return through(self._head, torch.cat(parts, dim=1))

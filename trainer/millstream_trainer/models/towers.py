@@ -37,9 +37,9 @@ class DotProduct(Network):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def forward(self, inputs: Inputs) -> Tensor:
-        """Logits, float32[B]."""
+        """Logits, float32[B, 1]."""
         seen = mean_of(inputs.history(), inputs.is_history)
         user = inputs.user()
         added = through(self._tower, torch.cat([user, seen, *inputs.context()], dim=1))
         vector = user + seen + added
-        return (vector * inputs.item()).sum(dim=1) + self.bias
+        return (vector * inputs.item()).sum(dim=1, keepdim=True) + self.bias

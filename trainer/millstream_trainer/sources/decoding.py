@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
+from millstream_api.manifest import CLICK
 from millstream_core.features import PAD, BadContext, ContextFeatures, key_of, read_context
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from millstream_api.manifest import Task
     from millstream_core.features import Context, Encoded
 
 # Event times outside are mistakes of unit (milliseconds, days) or broken clocks.
@@ -39,6 +41,7 @@ class EventBatch:
     time: NDArray[np.float64]  # [n] Unix seconds
     rejected: Counter[str] = field(default_factory=Counter)  # malformed records by reason
     context: Encoded | None = None  # for models with features
+    conversion: NDArray[np.float32] | None = None  # [n] 0 or 1, for models that learn them
 
     def __len__(self) -> int:
         return len(self.user)
@@ -49,25 +52,31 @@ class _Malformed(Exception):  # noqa: N818 - never leaves this module
 
 
 def decode(
-    records: Sequence[Mapping[str, Any]], features: ContextFeatures = NO_FEATURES
+    records: Sequence[Mapping[str, Any]],
+    features: ContextFeatures = NO_FEATURES,
+    tasks: Sequence[Task] = CLICK,
 ) -> EventBatch:
     """Columns of all well-formed records, and the others counted by reason.
 
-    Of a context only what the features read is looked at.
+    Of a context only what the features read is looked at, and a conversion only where it is a task.
 
-    Reasons: NotAnObject, MissingField, WrongType, IdOutOfRange, BadLabel, BadTime, BadContext.
+    Reasons: NotAnObject, MissingField, WrongType, IdOutOfRange, BadLabel, BadTime, BadContext,
+    ConversionWithoutClick.
     """
-    clean = _decode_clean(records, features)
+    has_conversions = "Conversion" in tasks
+    clean = _decode_clean(records, features, has_conversions=has_conversions)
     if clean is not None:
         return clean
-    rows: list[tuple[int, int, float, float, Context]] = []
+    rows: list[tuple[int, int, float, float, Context, float]] = []
     rejected: Counter[str] = Counter()
     for record in records:
         try:
-            rows.append((*_row(record), _context(record, features)))
+            row = (*_row(record), _context(record, features))
+            rows.append((*row, _conversion(record) if has_conversions else 0.0))
         except _Malformed as error:
             rejected[str(error)] += 1
-    users, items, labels, times, contexts = zip(*rows, strict=True) if rows else ((),) * 5
+    columns = zip(*rows, strict=True) if rows else ((),) * 6
+    users, items, labels, times, contexts, conversions = columns
     return EventBatch(
         np.array(users, np.int64),
         np.array(items, np.int64),
@@ -75,11 +84,12 @@ def decode(
         np.array(times, np.float64),
         rejected,
         features.encode(contexts) if features.names else None,
+        np.array(conversions, np.float32) if has_conversions else None,
     )
 
 
 def _decode_clean(
-    records: Sequence[Mapping[str, Any]], features: ContextFeatures
+    records: Sequence[Mapping[str, Any]], features: ContextFeatures, *, has_conversions: bool
 ) -> EventBatch | None:
     """All columns at once where every record is plainly in order, else None."""
     try:
@@ -87,7 +97,9 @@ def _decode_clean(
         items = [record["item_id"] for record in records]
         labels = [record["label"] for record in records]
         times = [record["event_time"] for record in records]
-        if not {*map(type, users), *map(type, items), *map(type, labels)} <= {int}:
+        conversions = [record.get("conversion", 0) for record in records] if has_conversions else []
+        integers = (users, items, labels, conversions)
+        if not {each for column in integers for each in map(type, column)} <= {int}:
             return None
         if not {*map(type, times)} <= {float}:
             return None
@@ -99,6 +111,7 @@ def _decode_clean(
             context=features.encode([_context(record, features) for record in records])
             if features.names
             else None,
+            conversion=np.array(conversions, np.float32) if has_conversions else None,
         )
     except (KeyError, OverflowError, TypeError, _Malformed):
         return None
@@ -109,6 +122,9 @@ def _decode_clean(
         & (batch.time >= EARLIEST)
         & (batch.time <= LATEST)
     )
+    if batch.conversion is not None:
+        is_of_clicks = (batch.conversion == 0) | ((batch.conversion == 1) & (batch.label == 1))
+        is_in_order &= is_of_clicks
     return batch if bool(is_in_order.all()) else None
 
 
@@ -151,6 +167,13 @@ def _label(value: object) -> float:
     if value not in {0, 1}:
         raise _Malformed("BadLabel")
     return float(value)
+
+
+def _conversion(record: Mapping[str, Any]) -> float:
+    conversion = _label(record.get("conversion", 0))
+    if conversion and not record["label"]:
+        raise _Malformed("ConversionWithoutClick")
+    return conversion
 
 
 def _time(value: object) -> float:

@@ -2,9 +2,9 @@
 
 The recbole wheel carries the ratings; they are read where it is installed and copied nowhere,
 because GroupLens does not allow that (https://files.grouplens.org/datasets/movielens/ml-100k/).
-A rating of 4 or more counts as a click. The context of an event is the hour and the weekday of
-the recording (UTC, Monday is 0) and the age, gender and occupation of the user. Time runs `speed`
-times as fast as it was recorded.
+A rating of 4 or more counts as a click, one of 5 as a conversion, too. The context of an event is
+the hour and the weekday of the recording (UTC, Monday is 0) and the age, gender and occupation of
+the user. Time runs `speed` times as fast as it was recorded.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ PEOPLE: Final = "recbole/dataset_example/ml-100k/ml-100k.user"
 HEADER: Final = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 PEOPLE_HEADER: Final = "user_id:token\tage:token\tgender:token\toccupation:token\tzip_code:token"
 CLICK: Final = 4  # stars
+CONVERSION: Final = 5
 
 
 class MovielensReplay:
@@ -54,7 +55,9 @@ class MovielensReplay:
             raise ValueError(f"movielens cannot be replayed at speed {settings.speed}: make it > 0")
         ratings = ratings[np.argsort(ratings[:, 3], kind="stable")]
         self._users, self._items = ratings[:, 0], ratings[:, 1]
-        self._labels = (ratings[:, 2] >= CLICK).astype(np.int64)
+        self._labels, self._conversions = (
+            (ratings[:, 2] >= stars).astype(np.int64) for stars in (CLICK, CONVERSION)
+        )
         self._times = settings.start + (ratings[:, 3] - ratings[0, 3]) / settings.speed
         self._hours = ratings[:, 3] // 3600 % 24
         self._weekdays = (ratings[:, 3] // 86_400 + 3) % 7  # the first of 1970 was a Thursday
@@ -88,16 +91,25 @@ class MovielensReplay:
         self._offset = offset
 
     def _records(self, span: slice) -> list[Record]:
-        columns = (self._users, self._items, self._labels, self._times, self._hours, self._weekdays)
+        columns = (
+            self._users,
+            self._items,
+            self._labels,
+            self._conversions,
+            self._times,
+            self._hours,
+            self._weekdays,
+        )
         return [
             {
                 "user_id": user,
                 "item_id": item,
                 "label": label,
+                "conversion": conversion,
                 "event_time": time,
                 "context": {"hour": hour, "weekday": weekday, **self._people.get(user, {})},
             }
-            for user, item, label, time, hour, weekday in zip(
+            for user, item, label, conversion, time, hour, weekday in zip(
                 *(column[span].tolist() for column in columns), strict=True
             )
         ]

@@ -39,10 +39,10 @@ class Polled:
 class Source(Protocol):
     """A replayable stream of records.
 
-    A record is a mapping with user_id and item_id (int or str), label (0 or 1) and event_time
-    (Unix seconds at which it happens in the replay), and may have a context, an object of texts and
-    numbers that describe the event. Anything may be in it nonetheless: `decode`
-    sorts that out.
+    A record is a mapping with user_id and item_id (int or str), label (0 or 1: a click) and
+    event_time (Unix seconds at which it happens in the replay). It may have a conversion (0 or 1,
+    0 where there is none; only with a click), and a context, an object of texts and numbers that
+    describe the event. Anything may be in it nonetheless: `decode` sorts that out.
     """
 
     def poll(self, limit: int, now: float) -> Polled:

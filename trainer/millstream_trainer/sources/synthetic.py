@@ -6,6 +6,12 @@ click's probability is a logistic function of two parts, both of which turn by `
     appeal of the item    √2 · cos(angle(t) + phase_i)         what is in fashion
     taste of the user     ⟨u, R(angle(t)) v_i⟩                  whose item it is
 
+Of the clicks some become conversions, by another logistic function that does not move and knows
+nothing of clicks:
+
+    value of the item     √2 · cos(2π · worth_i)                what is worth its price
+    means of the user     √2 · cos(2π · purse_u)                who buys at all
+
 with u and v_i in planes that R turns. An event's context has the hour of the day and a device, and
 with `context_effect` a third part says whose item it is among devices; it does not turn.
 
@@ -42,10 +48,14 @@ NEWEST_SHARE: Final = 0.1  # of events that go to them
 BIAS: Final = -0.6  # clicks are the minority
 APPEAL: Final = 1.2  # weight of fashion
 TASTE: Final = 1.2  # weight of the personal part
+CONVERSION_BIAS: Final = -1.0
+VALUE: Final = 1.2  # weight of an item's
+MEANS: Final = 0.8  # weight of a user's
 DEVICES: Final = ("phone", "tablet", "web")
 
 # Streams of hashed numbers below one seed; a latent vector takes two for each plane.
 _USERS, _ITEMS, _PHASES, _DEVICES = 0, 2 * PLANES, 4 * PLANES, 4 * PLANES + 1
+_WORTHS, _PURSES, _CONVERSIONS = 4 * PLANES + 2, 4 * PLANES + 3, 4 * PLANES + 4
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -112,6 +122,21 @@ class SyntheticStream:
             logits = logits + self._settings.context_effect * own
         return np.asarray(1 / (1 + np.exp(-logits)))
 
+    def conversion_probability(
+        self, users: NDArray[np.int64], items: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """The truth of clicks: float64[n], how likely one of each user on each item converts.
+
+        Args:
+            users: int64[n].
+            items: int64[n].
+        """
+        value, means = (
+            np.sqrt(2) * np.cos(2 * np.pi * self._uniform(stream, ids))
+            for stream, ids in ((_WORTHS, items), (_PURSES, users))
+        )
+        return np.asarray(1 / (1 + np.exp(-(CONVERSION_BIAS + VALUE * value + MEANS * means))))
+
     def _times(self, numbers: NDArray[np.int64]) -> NDArray[np.float64]:
         return self._settings.start + numbers / self._settings.events_per_second
 
@@ -126,15 +151,16 @@ class SyntheticStream:
                     "user_id": user,
                     "item_id": item,
                     "label": label,
+                    "conversion": conversion,
                     "event_time": time,
                     "context": {"device": DEVICES[device], "hour": hour},
                 }
-                for user, item, label, time, device, hour in zip(*columns, strict=True)
+                for user, item, label, conversion, time, device, hour in zip(*columns, strict=True)
             ]
         return records
 
     def _draw_block(self, block: int) -> tuple[NDArray[np.int64] | NDArray[np.float64], ...]:
-        """Users, items, labels, times, devices and hours of one block of events."""
+        """Users, items, labels, conversions, times, devices and hours of one block of events."""
         random = np.random.default_rng((self._settings.seed, block))
         numbers = np.arange(block * BLOCK, (block + 1) * BLOCK)
         times = self._times(numbers)
@@ -147,8 +173,13 @@ class SyntheticStream:
         newest = born - random.integers(0, min(NEWEST, self._settings.items), BLOCK)
         items = np.where(random.random(BLOCK) < NEWEST_SHARE, newest, items)
         is_click = random.random(BLOCK) < self.click_probability(users, items, times, devices)
+        # By the event's number: the generator draws for a block what it always drew.
+        is_conversion = is_click & (
+            self._uniform(_CONVERSIONS, numbers) < self.conversion_probability(users, items)
+        )
         hours = (times % 86_400 // 3600).astype(np.int64)
-        return users, items, is_click.astype(np.int64), times, devices, hours
+        labels, conversions = (each.astype(np.int64) for each in (is_click, is_conversion))
+        return users, items, labels, conversions, times, devices, hours
 
     def _planes(self, kind: int, ids: NDArray[np.int64]) -> NDArray[np.complex128]:
         """Latent vectors, complex128[PLANES, n], each number standard normal (Box, Muller)."""

@@ -32,7 +32,7 @@ from millstream_serving.http.app import App
 from millstream_serving.http.metrics import Metrics
 from millstream_serving.http.server import HttpServer
 from millstream_serving.loading.loader import Loaded, Loader
-from millstream_serving.ranking.pool import ScoringPool
+from millstream_serving.ranking.lanes import lanes_of
 from millstream_serving.releases.following import Follower, follower_for
 from millstream_serving.replica import Replica
 from millstream_serving.telemetry.parts import Telemetry
@@ -42,8 +42,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Queries, however long they may wait; by the usual budget the pool turns away after a dozen or two.
-WAITING_PER_THREAD: Final = 64
+# Queries, however long they may wait; by the usual budget a lane turns away after a dozen or two.
+WAITING_PER_LANE: Final = 64
+# Beyond one for each processor: while a lane waits for the interpreter another may score.
+SPARE_LANES: Final = 1
 # Threads that fetch a version run Python too, several of them, and an answer needs the interpreter
 # half a dozen times: at the usual 5 ms a turn it came 50 ms late and more while a delta came in.
 SWITCH_SECONDS: Final = 0.0005
@@ -130,9 +132,7 @@ async def serve(
         OSError: the port cannot be had.
     """
     loop = asyncio.get_running_loop()
-    pool = ScoringPool(
-        settings.threads, settings.threads * WAITING_PER_THREAD, stopwatch=time.monotonic
-    )
+    lanes = lanes_of(settings.threads + SPARE_LANES, WAITING_PER_LANE, time.monotonic)
 
     def tell(loaded: Loaded) -> None:
         if not loop.is_closed():
@@ -152,7 +152,6 @@ async def serve(
     replica = Replica(
         name,
         settings,
-        pool=pool,
         features=VersionedHistory(),
         want=loader.want,
         loop=loop,
@@ -163,7 +162,7 @@ async def serve(
     )
     metrics = Metrics(replica, _now, telemetry.dropped)
     app = App(replica, metrics, time.monotonic, telemetry.request_traces)
-    server = HttpServer(app, host, port)
+    server = HttpServer(app, lanes, host, port, _now)
     loader.start()
     following = loop.create_task(follower.follow(replica.release_read))
     serving = loop.create_task(server.serve())
@@ -183,7 +182,6 @@ async def serve(
         following.cancel()
         leaving.cancel()
         loader.stop()
-        pool.stop()
         telemetry.close()
 
 

@@ -4,8 +4,9 @@
                         ├──► routing ──► rank ──┤
     loader ────loaded───┘                       └── recorded queries ──► shadow
 
-All state changes on the event loop, so a request sees one routing and one set of versions; the
-threads that load, score and compare get values and hand back values.
+Releases and versions change on one event loop; lanes answer on their threads, each query by the
+routing and the versions of one moment. The threads that load and compare get values and hand back
+values.
 """
 
 from __future__ import annotations
@@ -19,12 +20,12 @@ from typing import TYPE_CHECKING
 from millstream_api.reports import ReplicaReport
 from millstream_serving.loading.loader import NOTHING_LOADED, Loaded
 from millstream_serving.ranking.answers import Asked, Id, IdOutOfRange, Query, answer
-from millstream_serving.ranking.pool import TooLate
+from millstream_serving.ranking.lanes import TooLate
 from millstream_serving.ranking.remembered import Remembered
 from millstream_serving.ranking.shadowing import Shadowing
 from millstream_serving.ranking.tallies import Tallies
 from millstream_serving.releases.following import read_release
-from millstream_serving.releases.routing import NOWHERE, decide_routing, is_newer
+from millstream_serving.releases.routing import NOWHERE, Routing, decide_routing, is_newer
 
 if TYPE_CHECKING:
     import asyncio
@@ -36,8 +37,8 @@ if TYPE_CHECKING:
     from millstream_serving.engine.versions import ModelVersion
     from millstream_serving.features.store import FeatureStore
     from millstream_serving.ranking.answers import Outcome
+    from millstream_serving.ranking.lanes import Lane
     from millstream_serving.ranking.marks import Marks
-    from millstream_serving.ranking.pool import ScoringPool
     from millstream_serving.telemetry.request_log import RequestLog
     from millstream_serving.telemetry.version_traces import VersionTraces
 
@@ -69,15 +70,25 @@ class Ranking:
     ignored: tuple[str, ...]  # values in the context that the version has no feature for
 
 
+@dataclass(frozen=True)
+class _InForce:
+    """What belongs together: whoever is routed to is among the versions."""
+
+    routing: Routing = NOWHERE
+    loaded: Loaded = NOTHING_LOADED
+
+
 class Replica:
-    """Belongs to one event loop; every method is called there."""
+    """Belongs to one event loop, where every method is called; lanes call `check_room` and `rank`.
+
+    Whatever else it tells may be asked by any thread.
+    """
 
     def __init__(
         self,
         name: str,
         settings: ServerSettings,
         *,
-        pool: ScoringPool,
         features: FeatureStore,
         want: Callable[[Sequence[VersionRef]], None],
         loop: asyncio.AbstractEventLoop,
@@ -91,7 +102,6 @@ class Replica:
         Args:
             name: of this replica, for its report.
             settings: of the RecServing.
-            pool: the scoring threads.
             features: of users.
             want: tells the loader what to hold.
             loop: the event loop.
@@ -104,13 +114,11 @@ class Replica:
         self.model = settings.model
         self.tallies = Tallies()
         self.remembered = Remembered()
-        self.routing = NOWHERE
-        self.loaded: Loaded = NOTHING_LOADED
+        self._in_force = _InForce()
         self.rejected: Counter[str] = Counter()  # refused versions by reason, ever
         self.loads = 0
         self.load_seconds = 0.0
         self._settings = settings
-        self._pool = pool
         self._features = features
         self._want = want
         self._loop = loop
@@ -141,7 +149,7 @@ class Replica:
             release.mode,
         )
         self._release = release
-        self._reroute()
+        self._reroute(self.loaded)
 
     def has_loaded(self, loaded: Loaded) -> None:
         """Take note of what the loader holds now."""
@@ -152,18 +160,29 @@ class Replica:
             self.load_seconds += loaded.seconds
         if self._version_traces is not None:
             self._version_traces.loaded(self.loaded, loaded)
-        self.loaded = loaded
-        self._reroute()
+        self._reroute(loaded)
 
     def drain(self) -> None:
         """Stop asking for requests; those that come are answered."""
         self._is_draining = True
 
-    def _reroute(self) -> None:
-        if self._release is None:
-            return
+    @property
+    def routing(self) -> Routing:
+        """Who answers here now."""
+        return self._in_force.routing
+
+    @property
+    def loaded(self) -> Loaded:
+        """What is held here now."""
+        return self._in_force.loaded
+
+    def _reroute(self, loaded: Loaded) -> None:
         before = self.routing
-        self.routing = decide_routing(self._release, self.loaded.versions.keys(), before)
+        if self._release is None:
+            self._in_force = _InForce(before, loaded)
+            return
+        routing = decide_routing(self._release, loaded.versions.keys(), before)
+        self._in_force = _InForce(routing, loaded)
         if (self.routing.stable, self.routing.candidate) != (before.stable, before.candidate):
             log.info(
                 "now answering with stable %s and candidate %s: %s",
@@ -185,17 +204,18 @@ class Replica:
 
     # Queries
 
-    def check_room(self, budget: float | None) -> None:
+    def check_room(self, lane: Lane, budget: float | None) -> None:
         """Raise Busy where `rank` would, for whoever has not read the query yet."""
-        self._pool.check_room(self._deadline(self._stopwatch(), budget))
+        lane.check_room(self._deadline(self._stopwatch(), budget))
 
     async def rank(
-        self, query: Query, budget: float | None = None, marks: Marks | None = None
+        self, query: Query, lane: Lane, budget: float | None = None, marks: Marks | None = None
     ) -> Ranking:
         """Answer a query with the version that this user gets.
 
         Args:
             query: what is asked.
+            lane: of the calling thread.
             budget: seconds that it may wait for its turn; None: as the RecServing says.
             marks: where a trace was asked for.
 
@@ -208,8 +228,9 @@ class Replica:
         """
         start = self._stopwatch()
         if query.user_id is None:
-            self.tallies.unkeyed += 1
-        routing, versions = self.routing, self.loaded.versions
+            self.tallies.count_unkeyed()
+        in_force = self._in_force
+        routing, versions = in_force.routing, in_force.loaded.versions
         chosen, batch = routing.route(None if query.user_id is None else str(query.user_id))
         if chosen is None:
             raise NoVersion(f"no version is in force on this replica yet ({routing.reason})")
@@ -220,17 +241,17 @@ class Replica:
             self._note(query, outcome, batch)
             return self._ranking(outcome, held, batch)
         in_turn = [held]
-        if routing.stable is not None and chosen != routing.stable:
+        if routing.stable is not None and chosen.digest != routing.stable.digest:
             in_turn.append(versions[routing.stable.digest])
         popular = self._settings.popular_candidates
         job = partial(answer, query, in_turn, self._features, popular, marks=marks)
-        scoring = self._pool.submit(job, self._deadline(start, budget))
+        scoring = lane.submit(job, self._deadline(start, budget))
         try:
             outcome = await scoring
         except IdOutOfRange:
             raise
         except TooLate:
-            self.tallies.late += 1
+            self.tallies.count_late()
             raise
         except Exception:
             self._count(chosen, 500, start)

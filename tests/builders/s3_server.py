@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import time
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from devcluster.paths import cache_root
 from devcluster.progress import Progress
 from millstream_api.settings import StoreSettings
 from millstream_core.store import S3ObjectStore
+from tests.builders.ports import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,10 +93,3 @@ def _create_bucket(endpoint: str, bucket: str) -> None:
             time.sleep(0.05)
         else:
             return
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port

@@ -14,7 +14,8 @@ import httpx
 
 from millstream_api.reports import ReplicaReport
 from millstream_api.settings import ServerSettings, StoreSettings
-from tests.builders.s3_server import ACCESS_KEY, SECRET_KEY, free_port
+from tests.builders.ports import free_port
+from tests.builders.s3_server import ACCESS_KEY, SECRET_KEY
 from tests.builders.serving import until
 
 if TYPE_CHECKING:
@@ -72,14 +73,22 @@ class ServerProcess:
 
 @contextmanager
 def server_process(
-    folder: Path, store: StoreSettings, release: Release, *, linger: float = 1.0
+    folder: Path, store: StoreSettings, release: Release, *, linger: float = 1.0, **fields: Any
 ) -> Iterator[ServerProcess]:
-    """The program with a release to begin with, ready; killed at the end if it still runs."""
+    """The program, ready; killed at the end if it still runs.
+
+    Args:
+        folder: of its files.
+        store: where its versions are.
+        release: to begin with.
+        linger: seconds that it goes on answering after it was told to end.
+        fields: further ones of its settings.
+    """
     port = free_port()
     release_file = folder / "release.json"
     advance(release_file, release)
     words = [sys.executable, "-m", "millstream_serving.main", "--linger", str(linger)]
-    words += ["--settings", str(settings_file(folder, store=store))]
+    words += ["--settings", str(settings_file(folder, store=store, **fields))]
     words += ["--host", "127.0.0.1", "--port", str(port)]
     log = folder / "server.log"
     with log.open("wb") as said:

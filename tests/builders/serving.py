@@ -35,16 +35,12 @@ from millstream_core.tables.snapshots import (
     served_columns,
 )
 from millstream_serving.engine.architectures import shapes_of
-from millstream_serving.engine.rows import stored_rows
-from millstream_serving.engine.scoring import score, scratch_for
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from millstream_api.features import FeatureSpec
     from millstream_core.store import ObjectStore
-    from millstream_serving.engine.networks import Weights
-    from millstream_serving.engine.scoring import Scratch
 
 Dense = dict[str, NDArray[Any]]
 Table = dict[int, NDArray[Any]]
@@ -297,26 +293,6 @@ class Publisher:
             ]
             table = table.changed(shards=shards)
         return table
-
-
-def scored(
-    weights: Weights,
-    architecture: Architecture,
-    rows: NDArray[np.float32],
-    user: int,
-    items: Sequence[int],
-    history: Sequence[int],
-    scratch: Scratch | None = None,
-) -> NDArray[np.float32]:
-    """Logits of the kernel over rows [any, d] where the key of each row is its slot."""
-    stored = stored_rows(rows, "float32", DefaultRow())
-    arguments: list[Any] = [weights]
-    for source, slots in ((stored, [user]), (stored, items), (None, history)):
-        arguments += [] if source is None else [source]
-        arguments += [np.array(slots, np.int64), np.array(slots, np.int32)]
-    logits = np.full(len(items), np.nan, np.float32)
-    score(*arguments, scratch or scratch_for(weights, architecture.history_length), logits)
-    return logits
 
 
 def history_row(architecture: Architecture, items: list[int]) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The HTTP face of a replica, as an RSGI application.
+"""The HTTP face of a replica: requests to answers.
 
     POST /v1/rank   GET /recommend/{user_id}
     /v2 …                                      the Open Inference Protocol, see `inference`
@@ -10,6 +10,7 @@ Whatever goes wrong, the answer is JSON with a reason for programs and a sentenc
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
@@ -18,7 +19,6 @@ import orjson
 
 from millstream_api.names import HEADER_BUDGET
 from millstream_serving.http import inference
-from millstream_serving.http.bodies import may_stay_unread, receive
 from millstream_serving.http.formats import JSON, format_of_answer, format_of_body
 from millstream_serving.http.inference import Inference
 from millstream_serving.http.metrics import CONTENT_TYPE, Metrics
@@ -36,15 +36,15 @@ from millstream_serving.http.replies import (
 )
 from millstream_serving.http.requests import read_budget, read_rank, read_recommend
 from millstream_serving.ranking.answers import IdOutOfRange
-from millstream_serving.ranking.pool import Busy, TooLate
+from millstream_serving.ranking.lanes import Busy, TooLate
 from millstream_serving.replica import NonFiniteScores, NoVersion, Ranking, Replica
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from granian.rsgi import HTTPProtocol, Scope
-
+    from millstream_serving.http.messages import HttpRequest
     from millstream_serving.ranking.answers import Query
+    from millstream_serving.ranking.lanes import Lane
     from millstream_serving.ranking.marks import Marks
     from millstream_serving.telemetry.request_traces import RequestTraces
 
@@ -58,7 +58,7 @@ TRACEPARENT: Final = "traceparent"  # of W3C Trace Context
 
 
 class App:
-    """Callable by granian; one for the life of the process."""
+    """One for the life of the process; every lane calls it on its own thread."""
 
     def __init__(
         self,
@@ -84,39 +84,33 @@ class App:
         self._inference = Inference(replica, software)
         self._description = orjson.dumps(description(replica.model, software))
 
-    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
-        """Answer one request."""
-        reply = await self._safe_reply(scope, protocol)
-        headers = [("content-type", reply.content_type), *reply.headers]
-        if self.is_draining:
-            # Callers that keep connections open move to another replica with this.
-            headers.append(("connection", "close"))
-        protocol.response_bytes(reply.status, headers, reply.body)
-
-    async def _safe_reply(self, scope: Scope, protocol: HTTPProtocol) -> Reply:
+    async def answer(self, lane: Lane, request: HttpRequest) -> Reply:
+        """The answer to one request that this lane has got."""
         try:
-            return await self._reply(scope, protocol)
+            reply = await self._reply(lane, request)
         except Exception:
-            log.exception("%s %s failed in an unforeseen way", scope.method, scope.path)
-            refuse = inference.refusal if scope.path.startswith(INFERENCE) else refusal
-            return refuse(500, "Internal", "this is a fault of the server", headers=NOBODY)
+            log.exception("%s %s failed in an unforeseen way", request.method, request.path)
+            refuse = inference.refusal if request.path.startswith(INFERENCE) else refusal
+            reply = refuse(500, "Internal", "this is a fault of the server", headers=NOBODY)
+        # Callers that keep connections open move to another replica with this.
+        return replace(reply, is_last=True) if self.is_draining else reply
 
-    async def _reply(self, scope: Scope, protocol: HTTPProtocol) -> Reply:
-        path, method = scope.path, scope.method
+    async def _reply(self, lane: Lane, request: HttpRequest) -> Reply:
+        path, method = request.path, request.method
         if path == "/v1/rank":
             if method != "POST":
                 return wrong_method("POST")
-            return await self._ranked(scope, protocol, _read_rank)
+            return await self._ranked(lane, request, _read_rank)
         if path == INFERENCE or path.startswith("/v2/"):
             reply = self._inference.reply(method, path)
             if reply is None:
                 reading = self._inference.read
-                return await self._ranked(scope, protocol, reading, inference.refusal)
+                return await self._ranked(lane, request, reading, inference.refusal)
             return reply
         if method != "GET":
             return wrong_method("GET")
         if path.startswith(RECOMMEND):
-            return await self._ranked(scope, protocol, _read_recommend)
+            return await self._ranked(lane, request, _read_recommend)
         match path:
             case "/release":
                 return Reply(200, self._replica.report().canonical())
@@ -139,45 +133,43 @@ class App:
 
     async def _ranked(
         self,
-        scope: Scope,
-        protocol: HTTPProtocol,
-        read: Callable[[Scope, bytes], Question],
+        lane: Lane,
+        request: HttpRequest,
+        read: Callable[[HttpRequest], Question],
         refuse: Callable[..., Reply] = refusal,
     ) -> Reply:
         if self._traces is None:
-            return await self._answered(scope, protocol, read, refuse)
-        marks = self._traces.begin(scope.headers.get(TRACEPARENT))
+            return await self._answered(lane, request, read, refuse)
+        marks = self._traces.begin(request.header(TRACEPARENT))
         status: int = 500
         headers: Headers = NOBODY
         try:
-            reply = await self._answered(scope, protocol, read, refuse, marks)
+            reply = await self._answered(lane, request, read, refuse, marks)
             status, headers = reply.status, reply.headers
             return reply
         finally:
             if marks is not None:
-                self._traces.end(marks, _name_of(scope), status, dict(headers))
+                self._traces.end(marks, _name_of(request), status, dict(headers))
 
     async def _answered(
         self,
-        scope: Scope,
-        protocol: HTTPProtocol,
-        read: Callable[[Scope, bytes], Question],
+        lane: Lane,
+        request: HttpRequest,
+        read: Callable[[HttpRequest], Question],
         refuse: Callable[..., Reply],
         marks: Marks | None = None,
     ) -> Reply:
         start = self._stopwatch()
         try:
-            budget = read_budget(scope.headers.get(HEADER_BUDGET))
-            if may_stay_unread(scope):
-                # Refusing must cost next to nothing, or those who are answered pay for it: it takes
-                # 40 us of processor time here, 80 behind the body, which comes by another thread.
-                # Without a body `rank` refuses, and first looks whether the answer is remembered.
-                self._replica.check_room(budget)
-            body = await receive(scope, protocol) if scope.method == "POST" else b""
-            query, write = read(scope, body)
+            budget = read_budget(request.header(HEADER_BUDGET))
+            if request.content():
+                # Refusing must cost next to nothing, or those who are answered pay for it. Without
+                # a body `rank` refuses, and first looks whether the answer is remembered.
+                self._replica.check_room(lane, budget)
+            query, write = read(request)
             if marks is not None:
                 marks.mark("read")
-            ranking = await self._replica.rank(query, budget, marks)
+            ranking = await self._replica.rank(query, lane, budget, marks)
         except BadRequest as error:
             reply = refuse(error.status, error.reason, str(error), headers=NOBODY)
         except IdOutOfRange as error:
@@ -210,23 +202,23 @@ class App:
         return reply
 
 
-def _read_rank(scope: Scope, body: bytes) -> Question:
-    form = format_of_body(scope.headers.get("content-type"))
-    answer = format_of_answer(scope.headers.get("accept"), form)
-    return read_rank(body, form), partial(ranked, form=answer)
+def _read_rank(request: HttpRequest) -> Question:
+    form = format_of_body(request.header("content-type"))
+    answer = format_of_answer(request.header("accept"), form)
+    return read_rank(request.content(), form), partial(ranked, form=answer)
 
 
-def _read_recommend(scope: Scope, _: bytes) -> Question:
-    answer = format_of_answer(scope.headers.get("accept"), JSON)
-    query = read_recommend(scope.path.removeprefix(RECOMMEND), scope.query_string)
+def _read_recommend(request: HttpRequest) -> Question:
+    answer = format_of_answer(request.header("accept"), JSON)
+    query = read_recommend(request.path.removeprefix(RECOMMEND), request.query)
     return query, partial(ranked, form=answer)
 
 
-def _name_of(scope: Scope) -> str:
+def _name_of(request: HttpRequest) -> str:
     """What is asked, without what callers choose: names of spans are counted and compared."""
-    if scope.path.startswith(RECOMMEND):
+    if request.path.startswith(RECOMMEND):
         return "GET /recommend/{user_id}"
-    return "POST /v1/rank" if scope.path == "/v1/rank" else "POST /v2/models/{model}/infer"
+    return "POST /v1/rank" if request.path == "/v1/rank" else "POST /v2/models/{model}/infer"
 
 
 def _software() -> str:

@@ -23,8 +23,7 @@ from millstream_serving.http.tensors import IDS, INPUTS, MOST_VALUES, Wanted, re
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from granian.rsgi import Scope
-
+    from millstream_serving.http.messages import HttpRequest
     from millstream_serving.ranking.answers import Query
     from millstream_serving.replica import Ranking, Replica
 
@@ -98,17 +97,17 @@ class Inference:
             "/v2/models/{model}/ready, and POST /v2/models/{model}/infer",
         )
 
-    def read(self, scope: Scope, body: bytes) -> tuple[Query, Callable[[Ranking], Reply]]:
+    def read(self, request: HttpRequest) -> tuple[Query, Callable[[Ranking], Reply]]:
         """What an inference asks for, and how to answer it; raises BadRequest."""
-        must_be_json(scope.headers.get("content-type"))
-        if scope.headers.get(BINARY_HEADER) is not None:
+        must_be_json(request.header("content-type"))
+        if request.header(BINARY_HEADER) is not None:
             raise BadRequest(
                 "BinaryTensors",
                 "tensors in binary are not read here: send their data as JSON "
                 "(binary_data=False in tritonclient)",
                 415,
             )
-        query, wanted = read_inference(JSON.read(body))
+        query, wanted = read_inference(JSON.read(request.content()))
         return query, partial(self._answer, wanted)
 
     def _answer(self, wanted: Wanted, ranking: Ranking) -> Reply:

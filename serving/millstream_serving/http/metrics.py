@@ -79,14 +79,14 @@ class Metrics(Collector):
         yield dropped
 
     def _traffic(self) -> Iterator[Metric]:
-        tallies = self._replica.tallies
+        traffic = self._replica.tallies.traffic()
         requests = CounterMetricFamily(
             f"{PREFIX}_requests", "Ranking requests answered.", labels=("role", "version", "code")
         )
         # Versions of two lineages may have one number, and of a series that is there twice
         # Prometheus takes one and drops the other.
         named: Counter[tuple[str, str, str]] = Counter()
-        for (role, digest, status), count in tallies.requests.items():
+        for (role, digest, status), count in traffic.requests.items():
             named[role, self._number(digest), str(status)] += count
         for labels, count in named.items():
             requests.add_metric(labels, count)
@@ -94,15 +94,15 @@ class Metrics(Collector):
         yield self._histograms(
             "request_duration_seconds",
             "From the arrival of a ranking request to its answer, unless that was remembered.",
-            tallies.latency,
+            traffic.latency,
         )
         yield self._histograms(
             "event_to_answer_seconds",
             "From the newest event that a version has learned from to an answer by it.",
-            tallies.ages,
+            traffic.ages,
         )
         yield CounterMetricFamily(
-            f"{PREFIX}_requests_unkeyed", "Ranking requests without a user.", value=tallies.unkeyed
+            f"{PREFIX}_requests_unkeyed", "Ranking requests without a user.", value=traffic.unkeyed
         )
         remembered = CounterMetricFamily(
             f"{PREFIX}_recommendations",
@@ -115,7 +115,7 @@ class Metrics(Collector):
         yield CounterMetricFamily(
             f"{PREFIX}_requests_late",
             "Ranking requests whose turn came after their latency budget.",
-            value=tallies.late,
+            value=traffic.late,
         )
 
     def _versions(self) -> Iterator[Metric]:

@@ -15,7 +15,7 @@ from millstream_api.names import (
     HEADER_WATERMARK,
     MOST_BUDGET_MILLIS,
 )
-from millstream_serving.http.bodies import BODY_SECONDS, LARGEST_BODY
+from millstream_serving.http.connection import LARGEST_BODY, REQUEST_SECONDS
 from millstream_serving.http.formats import JSON, MSGPACK
 from millstream_serving.http.replies import RETRY
 from millstream_serving.http.requests import DEFAULT_K
@@ -58,7 +58,7 @@ _BUDGET: Final = {
 _REFUSED: Final = {
     400: "Something in the request has to change; the message says what and how.",
     404: "There is no such thing here.",
-    408: f"The body did not arrive within {BODY_SECONDS:.0f} s.",
+    408: f"The body did not arrive within {REQUEST_SECONDS:.0f} s.",
     413: f"The body has more than {LARGEST_BODY} bytes.",
     415: "The body is of a type that is not read here.",
     500: "No version has a finite score for this query, or the server is at fault.",

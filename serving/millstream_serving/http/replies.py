@@ -28,6 +28,7 @@ class Reply:
     body: bytes
     headers: Headers = ()
     content_type: str = "application/json"
+    is_last: bool = False  # on its connection
 
 
 def who(version: int, batch: int | None) -> Headers:

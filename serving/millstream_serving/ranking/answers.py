@@ -115,7 +115,7 @@ def answer(
 def _look_up(
     query: Query, version: ModelVersion, features: FeatureStore, popular: int
 ) -> tuple[Asked, Sequence[Id]]:
-    user = None if query.user_id is None else int(keys_of([query.user_id])[0])
+    user = None if query.user_id is None else _key_of(query.user_id)
     if query.history is not None:
         history = keys_of(query.history)
     elif user is not None:
@@ -130,13 +130,15 @@ def _look_up(
 
 def keys_of(ids: Sequence[Id]) -> NDArray[np.int64]:
     """The keys of these ids, int64[n]; raises IdOutOfRange."""
-    if {int}.issuperset(map(type, ids)):  # less than half the time
+    if {int}.issuperset(map(type, ids)) and PAD not in ids:  # less than half the time
         with suppress(OverflowError):
-            keys = np.array(ids, np.int64)
-            if PAD not in keys:
-                return keys
+            return np.array(ids, np.int64)
+    return np.fromiter((_key_of(each) for each in ids), np.int64, len(ids))
+
+
+def _key_of(given: Id) -> int:
     try:
-        return np.fromiter((key_of(each) for each in ids), np.int64, len(ids))
+        return key_of(given)
     except ValueError as error:
         raise IdOutOfRange(str(error)) from error
 

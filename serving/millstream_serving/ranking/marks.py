@@ -1,7 +1,7 @@
 """When the stages of one request ended, noted on the way where a trace was asked for.
 
     read ─► wait ─► features ─► look up ─► score ─► answer
-    loop            └────── scoring thread ──────┘   loop
+                    └──── as one job of a lane ───┘
 
 A request is in one place at a time, so its marks need no lock.
 """

@@ -10,6 +10,7 @@ Rankings of a caller's own items are not kept: they hardly come twice.
 from __future__ import annotations
 
 from collections import OrderedDict
+from threading import Lock
 from typing import TYPE_CHECKING, Final
 from weakref import WeakKeyDictionary
 
@@ -24,7 +25,7 @@ LONGEST: Final = 50  # ids in one: a few pages
 
 
 class Remembered:
-    """Belongs to one event loop."""
+    """Any thread may call."""
 
     def __init__(self, most: int = MOST) -> None:
         """Remember nothing.
@@ -35,6 +36,7 @@ class Remembered:
         self.hits = 0
         self.misses = 0
         self._most = most
+        self._lock = Lock()
         self._answers: WeakKeyDictionary[ModelVersion, OrderedDict[Hashable, Outcome]] = (
             WeakKeyDictionary()
         )
@@ -44,24 +46,26 @@ class Remembered:
         key = _key(query)
         if key is None:
             return None
-        answers = self._answers.get(version)
-        found = None if answers is None else answers.get(key)
-        if answers is None or found is None:
-            self.misses += 1
-            return None
-        self.hits += 1
-        answers.move_to_end(key)
-        return found
+        with self._lock:
+            answers = self._answers.get(version)
+            found = None if answers is None else answers.get(key)
+            if answers is None or found is None:
+                self.misses += 1
+                return None
+            self.hits += 1
+            answers.move_to_end(key)
+            return found
 
     def keep(self, version: ModelVersion, query: Query, outcome: Outcome) -> None:
         """Note what this version has answered to this query."""
         key = _key(query)
         if key is None or outcome.version != version.ref or not 0 < len(outcome.ids) <= LONGEST:
             return
-        answers = self._answers.setdefault(version, OrderedDict())
-        answers[key] = outcome
-        if len(answers) > self._most:
-            answers.popitem(last=False)
+        with self._lock:
+            answers = self._answers.setdefault(version, OrderedDict())
+            answers[key] = outcome
+            if len(answers) > self._most:
+                answers.popitem(last=False)
 
 
 def _key(query: Query) -> Hashable | None:

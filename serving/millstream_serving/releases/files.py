@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LOOK_EVERY_SECONDS: Final = 0.05
+LOOK_EVERY_SECONDS: Final = 0.01  # a twentieth of what bringing in a delta takes
 
 
 class FileRelease:
@@ -24,19 +24,23 @@ class FileRelease:
 
     async def follow(self, deliver: Callable[[bytes], None]) -> None:
         """See Follower."""
-        seen: bytes | None = None
+        seen: tuple[int, int] | None = None
+        known: bytes | None = None
         trouble = ""
         while True:
             try:
-                document = self._path.read_bytes()
+                told = self._path.stat()
+                mark = (told.st_ino, told.st_mtime_ns)
+                if mark != seen:  # else it need not be read
+                    document = self._path.read_bytes()
+                    seen = mark
+                    if document != known:
+                        known = document
+                        deliver(document)
+                trouble = ""
             except OSError as error:
                 # A release that is not there yet is how every replica begins.
                 if str(error) != trouble:
                     log.warning("the release file cannot be read: %s", error)
                 trouble = str(error)
-            else:
-                trouble = ""
-                if document != seen:
-                    seen = document
-                    deliver(document)
             await asyncio.sleep(LOOK_EVERY_SECONDS)

@@ -9,6 +9,7 @@ from the first time, so a line can be replayed against any server and compared w
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from threading import Lock
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, NamedTuple
 
 import orjson
@@ -32,7 +33,7 @@ class _Answered(NamedTuple):
 
 
 class Rate:
-    """At most so many a second, and after a pause that many at once."""
+    """At most so many a second, and after a pause that many at once; any thread may take."""
 
     def __init__(self, per_second: float, stopwatch: Callable[[], float]) -> None:
         """Begin with nothing taken."""
@@ -41,20 +42,22 @@ class Rate:
         self._left = self._most
         self._stopwatch = stopwatch
         self._at = stopwatch()
+        self._lock = Lock()
 
     def take(self) -> bool:
         """Whether one more may go through now."""
-        now = self._stopwatch()
-        self._left = min(self._most, self._left + (now - self._at) * self._per_second)
-        self._at = now
-        if self._left < 1:
-            return False
-        self._left -= 1
-        return True
+        with self._lock:
+            now = self._stopwatch()
+            self._left = min(self._most, self._left + (now - self._at) * self._per_second)
+            self._at = now
+            if self._left < 1:
+                return False
+            self._left -= 1
+            return True
 
 
 class RequestLog:
-    """Belongs to one event loop, which never waits for a line to be written."""
+    """Told by any lane of answers; none waits for a line to be written."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class VersionTraces:
-    """Told of what the loader holds and of answers; tells of each version twice."""
+    """Told of what the loader holds, and by any lane of answers; tells of each version twice."""
 
     def __init__(self, exporter: SpanExporter, clock: Callable[[], float]) -> None:
         """Nothing is held yet.
@@ -38,9 +38,9 @@ class VersionTraces:
             self._unanswered[digest] = (self._load(ref, began, now), now)
         for digest in after.refused.keys() - before.refused.keys():
             self._load(after.refused[digest].ref, now, now, refused=after.refused[digest].reason)
-        self._unanswered = {
-            digest: load for digest, load in self._unanswered.items() if digest in after.versions
-        }
+        for digest in list(self._unanswered):  # lanes take them out meanwhile
+            if digest not in after.versions:
+                self._unanswered.pop(digest, None)
 
     def answered(self, version: VersionRef, role: str) -> None:
         """Tell of a version's first answer, if this is it."""

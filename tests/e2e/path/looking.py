@@ -21,10 +21,10 @@ def condition(kube: Kube, kind: str, namespace: str, name: str, wanted: str) -> 
     return next((each for each in conditions if each["type"] == wanted), {})
 
 
-def explain(installed: Installation, namespace: str) -> str:
+def explain(installed: Installation, namespace: str, name: str = "shop") -> str:
     pods = installed.kubectl("-n", namespace, "get", "pods,rectrainings,recservings")
     state = "jsonpath={.status}"
-    pods += installed.kubectl("-n", namespace, "get", "recserving", "shop", "--output", state)
+    pods += installed.kubectl("-n", namespace, "get", "recserving", name, "--output", state)
     operator = installed.kubectl(
         "-n", steps.SYSTEM_NAMESPACE, "logs", "deploy/millstream-operator", "--tail=20"
     )

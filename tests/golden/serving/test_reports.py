@@ -49,7 +49,6 @@ def replica():
     made = Replica(
         "shop-server-0",
         settings,
-        pool=None,
         features=None,
         want=lambda _: None,
         loop=None,
@@ -86,7 +85,7 @@ def replica():
         made.tallies.date(role, version.digest, 90.0)
         made.tallies.weigh(Outcome(version, [1, 2], best, (), asked))
     made.tallies.count("none", "", 400, 0.0001)
-    made.tallies.unkeyed += 1
+    made.tallies.count_unkeyed()
     return made
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,17 +17,12 @@ from millstream_serving.engine.warmup import warm_up
 from millstream_serving.main import serve
 from millstream_serving.releases.files import FileRelease
 from tests.builders.objects import MemoryObjects
+from tests.builders.ports import free_port
 from tests.builders.serving import Publisher, random_rows
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
     from pathlib import Path
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -13,7 +13,7 @@ import httpx
 import numpy as np
 import pytest
 
-from millstream_api.manifest import DefaultRow
+from millstream_api.manifest import CLICK_AND_CONVERSION, DefaultRow
 from millstream_api.release import Release
 from millstream_core.erasure.entries import begin_ledger, record
 from millstream_core.tables.index import FIRST_CELLS
@@ -109,6 +109,12 @@ MET_IN_PRODUCTION = {
     "a perceptron with features": {
         "features": FEATURES,
         "architecture": make_architecture(name="MLP", attention=(), context=CONTEXT),
+    },
+    "a DIN of clicks and conversions": {
+        "architecture": make_architecture(tasks=CLICK_AND_CONVERSION)
+    },
+    "a perceptron of clicks and conversions": {
+        "architecture": make_architecture(name="MLP", attention=(), tasks=CLICK_AND_CONVERSION)
     },
     "a module of the user's own": {"architecture": computed_by(GRAPH), "graph": GRAPH},
     "rows in 16 bits": {"served": "float16"},

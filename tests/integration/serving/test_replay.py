@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from millstream_api.settings import RequestLogSettings
 from millstream_cli.main import millstream
 from tests.builders.objects import MemoryObjects
+from tests.builders.ports import free_port
 from tests.builders.serving import Publisher, random_dense, random_rows
-from tests.integration.serving.conftest import free_port
 
 
 @pytest.fixture

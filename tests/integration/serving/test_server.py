@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import json
+import re
 import threading
 import time
 from collections import Counter
+from dataclasses import dataclass, field
 
 import httpx
 import numpy as np
@@ -17,7 +21,7 @@ from millstream_api.release import batch_of
 from millstream_core.store import StoreUnavailable
 from millstream_serving.engine.best import best_of
 from millstream_serving.loading.pace import Pace
-from millstream_serving.ranking.answers import answer
+from millstream_serving.ranking.lanes import Lane
 from tests.builders.serving import (
     marked_dense,
     marked_rows,
@@ -142,7 +146,7 @@ async def test_a_body_in_chunks_is_read_whole(running):
 
 
 async def test_a_body_that_does_not_arrive_is_given_up(running, monkeypatch):
-    monkeypatch.setattr("millstream_serving.http.bodies.BODY_SECONDS", 0.1)
+    monkeypatch.setattr("millstream_serving.http.connection.REQUEST_SECONDS", 0.1)
     port = running.client.base_url.port
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
@@ -151,62 +155,219 @@ async def test_a_body_that_does_not_arrive_is_given_up(running, monkeypatch):
     await writer.wait_closed()
 
 
-async def test_more_queries_than_may_wait_are_turned_away_at_once(start, monkeypatch):
-    monkeypatch.setattr("millstream_serving.main.WAITING_PER_THREAD", 2)
-    running = await start(threads=1)
-    base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
-    await running.in_force(stable=base)
-    items = list(range(1000, 2000))
-    answers = await asyncio.gather(*(running.rank(user_id=1, items=items) for _ in range(50)))
-    codes = Counter(answer.status_code for answer in answers)
-    assert set(codes) == {200, 503}
-    refused = next(answer for answer in answers if answer.status_code == 503)
-    assert reason_of(refused) == "Overloaded"
-    assert refused.headers["retry-after"] == "1"
-    counters = (await running.report()).counters[base.digest]
-    assert (counters.requests, counters.errors) == (codes[200], 0)
-
-
-@pytest.fixture
-async def full(start, monkeypatch):
-    """A server whose one thread is at work on a query, and where no other may wait."""
-    monkeypatch.setattr("millstream_serving.main.WAITING_PER_THREAD", 1)
-    running = await start(threads=1)
-    base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
-    await running.in_force(stable=base)
-    is_at_work, gate = threading.Event(), threading.Event()
-
-    def slow_answer(*given, **named):
-        is_at_work.set()
-        gate.wait(20)
-        return answer(*given, **named)
-
-    monkeypatch.setattr("millstream_serving.replica.answer", slow_answer)
-    held = asyncio.create_task(running.rank(user_id=1, items=[1001]))
-    running.gate, running.is_at_work, running.held = gate, is_at_work, held
-    assert await asyncio.to_thread(is_at_work.wait, 20)
-    yield running
-    gate.set()
-    assert (await held).status_code == 200
-
-
 async def head_of(reader):
     return (await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)).lower()
 
 
-def announced(size):
-    return f"POST /v1/rank HTTP/1.1\r\nhost: x\r\ncontent-length: {size}\r\n\r\n".encode()
-
-
-async def test_a_full_server_refuses_a_small_query_before_it_has_been_read(full):
-    """Under overload most of what comes is refused, and that must cost next to nothing."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", full.client.base_url.port)
-    writer.write(announced(16_384))
-    head = await head_of(reader)
-    assert b" 503 " in head
-    assert b"retry-after: 1" in head
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(b"\x16\x03\x01\x02\x00\x01\x00", id="a TLS handshake"),
+        pytest.param(
+            b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1e3\r\n\r\n", id="a length of 1e3"
+        ),
+        pytest.param(b"GET /\xff HTTP/1.1\r\nhost: x\r\n\r\n", id="a path of no letters"),
+    ],
+)
+async def test_what_is_no_request_is_refused_as_others_are(running, said):
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    writer.write(said)
+    head, _, body = (await asyncio.wait_for(reader.read(), 10)).partition(b"\r\n\r\n")
+    assert b" 400 " in head
+    assert json.loads(body)["error"]["reason"] == "MalformedHttp"
     writer.close()
-    await writer.wait_closed()
+
+
+async def test_a_head_without_an_end_is_cut_off(running):
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\na: ")
+
+    async def go_on():
+        while not reader.at_eof():
+            writer.write(b"b" * 10_000)
+            await writer.drain()
+            await asyncio.sleep(0.001)
+
+    with contextlib.suppress(ConnectionError):
+        await asyncio.wait_for(go_on(), 10)
+    writer.close()
+
+
+async def test_a_caller_that_does_not_ask_to_the_end_is_let_go(running, monkeypatch):
+    monkeypatch.setattr("millstream_serving.http.connection.REQUEST_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost:")
+    assert b" 408 " in await head_of(reader)
+    assert b"RequestTooSlow" in await asyncio.wait_for(reader.read(), 10)
+    writer.close()
+
+
+async def test_an_idle_connection_is_closed_at_last(running, monkeypatch):
+    for name in ("REQUEST_SECONDS", "IDLE_SECONDS"):
+        monkeypatch.setattr(f"millstream_serving.http.connection.{name}", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+    assert (await asyncio.wait_for(reader.read(), 10)).endswith(b'{"status":"ok"}')
+    writer.close()
+
+
+@pytest.mark.parametrize(
+    ("said", "statuses"),
+    [
+        pytest.param(b"GET /healthz HTTP/1.1\r\n\r\n" * 100, [200] * 100, id="a hundred at once"),
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\n\r\nGET /nowhere HTTP/1.1\r\n\r\nnonsense\r\n",
+            [200, 404, 400],
+            id="nonsense at the end",
+        ),
+        pytest.param(
+            b'POST /v1/rank HTTP/1.1\r\ncontent-length: 16\r\n\r\n{"items":[1001]}'
+            b"GET /healthz HTTP/1.1\r\n\r\n",
+            [200, 200],
+            id="one that is scored before one that is not",
+        ),
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nconnection: close\r\n\r\nGET /healthz HTTP/1.1\r\n\r\n",
+            [200],
+            id="nothing behind the last",
+        ),
+        pytest.param(b"GET /healthz HTTP/1.0\r\n\r\n", [200], id="HTTP/1.0"),
+        pytest.param(
+            b"GET http://shop:8080/healthz HTTP/1.1\r\nhost: shop\r\n\r\n",
+            [200],
+            id="as to a proxy",
+        ),
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+            [200],
+            id="an upgrade that is not made",
+        ),
+        pytest.param(b"HEAD /healthz HTTP/1.1\r\n\r\n", [405], id="a head alone"),
+        pytest.param(
+            b"POST /v1/rank HTTP/1.1\r\ncontent-length: 99999999\r\n\r\n", [413], id="a huge body"
+        ),
+        pytest.param(
+            b"POST /v1/rank HTTP/1.1\r\ncontent-length: 16\r\nexpect: 100-continue\r\n\r\n"
+            b'{"items":[1001]}',
+            [100, 200],
+            id="a body that waits to be wanted",
+        ),
+    ],
+)
+async def test_requests_are_answered_in_turn_on_one_connection(running, said, statuses):
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    writer.write(said)
+    writer.write_eof()
+    answered = await asyncio.wait_for(reader.read(), 10)
+    assert [int(each) for each in re.findall(rb"HTTP/1.1 (\d+)", answered)] == statuses
+    if said.startswith(b"HEAD"):
+        assert answered.endswith(b"\r\n\r\n")
+    writer.close()
+
+
+async def test_a_caller_that_asks_ahead_and_reads_nothing_holds_nobody_up(start, monkeypatch):
+    """What it is answered waits in memory, so there must be an end to it, and to its turn."""
+    monkeypatch.setattr("millstream_serving.main.SPARE_LANES", 0)
+    running, asked, answers = await start(threads=1), 200, 0
+
+    def a_megabyte(_):
+        nonlocal answers
+        answers += 1
+        return b" " * 1_000_000
+
+    monkeypatch.setattr("millstream_serving.http.metrics.Metrics.text", a_megabyte)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    reader._transport.pause_reading()
+    writer.write(b"GET /metrics HTTP/1.1\r\n\r\n" * asked)
+
+    async def is_answered():
+        return answers > 0
+
+    await running.until(is_answered)
+    for _ in range(5):
+        assert (await running.client.get("/healthz")).status_code == 200
+    assert answers < asked / 2, "sockets take a few"
+    reader._transport.resume_reading()
+    async with asyncio.timeout(20):
+        while answers < asked:
+            await reader.read(1 << 20)
+    writer.transport.abort()
+
+
+async def test_a_caller_that_reads_nothing_is_let_go(running, monkeypatch):
+    """A server that leaves must not wait for it for ever."""
+    monkeypatch.setattr("millstream_serving.http.connection.REQUEST_SECONDS", 0.1)
+    monkeypatch.setattr("millstream_serving.http.metrics.Metrics.text", lambda _: b" " * 50_000_000)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+    await head_of(reader)
+    reader._transport.pause_reading()
+    running.leave.set()
+    await asyncio.wait_for(running.task, 10)
+    writer.transport.abort()
+
+
+async def test_a_connection_stays_open_between_requests(running, monkeypatch):
+    monkeypatch.setattr("millstream_serving.http.connection.REQUEST_SECONDS", 0.1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", running.client.base_url.port)
+    for _ in range(2):
+        writer.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b" 200 " in await head_of(reader)
+        await reader.readexactly(15)
+        await asyncio.sleep(0.3)  # longer than a head may take
+    writer.close()
+
+
+@dataclass
+class Turns:
+    """Of all lanes: none comes before the gate is opened."""
+
+    gate: threading.Event = field(default_factory=threading.Event)
+    is_due: threading.Event = field(default_factory=threading.Event)  # somebody waits for one
+
+
+@pytest.fixture
+def turns(monkeypatch):
+    made, take_turn = Turns(), Lane._take_turn
+
+    def wait_for_turn(lane):
+        made.is_due.set()
+        if made.gate.is_set():
+            take_turn(lane)
+        else:
+            lane.loop.call_later(0.005, wait_for_turn, lane)
+
+    monkeypatch.setattr(Lane, "_take_turn", wait_for_turn)
+    return made
+
+
+@pytest.fixture
+async def full(start, monkeypatch, turns):
+    """A server whose one lane has a query that does not get its turn, and no room for another."""
+    monkeypatch.setattr("millstream_serving.main.WAITING_PER_LANE", 1)
+    monkeypatch.setattr("millstream_serving.main.SPARE_LANES", 0)
+    running = await start(threads=1)
+    base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
+    await running.in_force(stable=base)
+    running.gate, running.is_at_work = turns.gate, turns.is_due
+    running.held = asyncio.create_task(running.rank(user_id=1, items=[1001]))
+    assert await asyncio.to_thread(turns.is_due.wait, 20)
+    yield running
+    turns.gate.set()
+    assert (await running.held).status_code == 200
+
+
+async def test_more_queries_than_may_wait_are_turned_away_at_once(full):
+    refused = await full.rank(items=[1001])
+    assert (refused.status_code, reason_of(refused)) == (503, "Overloaded")
+    assert refused.headers["retry-after"] == "1"
+    report = await full.report()
+    assert report.counters[report.stable.digest].requests == 0
+    full.gate.set()
+    await full.held
+    report = await full.report()
+    assert report.counters[report.stable.digest].requests == 1
+    assert report.counters[report.stable.digest].errors == 0
 
 
 async def test_a_full_server_goes_on_telling_what_it_remembers(full):
@@ -224,39 +385,29 @@ async def test_a_full_server_goes_on_telling_what_it_remembers(full):
     assert (await again).status_code == 200
 
 
-async def test_a_full_server_reads_a_large_query_so_that_its_refusal_is_not_lost(full):
-    """A connection that is closed on a caller who still sends may be reset."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", full.client.base_url.port)
-    writer.write(announced(16_385))
-    answered = asyncio.create_task(head_of(reader))
-    for _ in range(5):
-        assert (await full.rank(items=[1001])).status_code == 503
-    assert not answered.done()
-    writer.write(b'{"items":[1001]}'.ljust(16_385))
-    assert b" 503 " in await answered
-    writer.close()
-    await writer.wait_closed()
-
-
 @pytest.mark.parametrize("by", ["the settings", "the request"])
-async def test_a_query_whose_turn_comes_too_late_is_refused_and_counted(start, by):
+async def test_a_query_whose_turn_comes_too_late_is_refused_and_counted(start, turns, by):
     running = await start(threads=1, latency_budget_millis=1 if by == "the settings" else 30_000)
-    base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
+    base = running.publisher.publish(random_rows(running.publisher, 20, 30))
     await running.in_force(stable=base)
     headers = {HEADER_BUDGET: "1"} if by == "the request" else {}
-    query = {"user_id": 1, "items": list(range(1000, 2000)), "history": list(range(1000, 1500))}
-    asked = (running.client.post("/v1/rank", json=query, headers=headers) for _ in range(50))
-    answers = await asyncio.gather(*asked)
-    refused = [answer for answer in answers if answer.status_code == 503]
-    late = [answer for answer in refused if reason_of(answer) == "TooLate"]
-    assert late, "the others each take milliseconds"
-    # Once it is known how long one takes.
-    assert {reason_of(answer) for answer in refused} <= {"TooLate", "Overloaded"}
-    assert late[0].headers["retry-after"] == "1"
+    query = {"user_id": 1, "items": [1001]}
+    asking = asyncio.create_task(running.client.post("/v1/rank", json=query, headers=headers))
+    assert await asyncio.to_thread(turns.is_due.wait, 20)
+    due = time.monotonic() + 1e-3
+
+    async def is_late():
+        return time.monotonic() > due
+
+    await running.until(is_late)
+    turns.gate.set()
+    late = await asking
+    assert (late.status_code, reason_of(late)) == (503, "TooLate")
+    assert late.headers["retry-after"] == "1"
     metrics = (await running.client.get("/metrics")).text
-    assert f"millstream_serving_requests_late_total {len(late)}.0" in metrics
+    assert "millstream_serving_requests_late_total 1.0" in metrics
     counters = (await running.report()).counters[base.digest]
-    assert (counters.requests, counters.errors) == (50 - len(refused), 0)
+    assert (counters.requests, counters.errors) == (0, 0)
 
 
 @pytest.mark.parametrize("budget", ["0", "-1", "1.5", "soon", "60001", "", "1" * 5000])

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
 import pytest
 
 from bench.serving import closed_loop
-from bench.serving.closed_loop import Measured, read_told, write_script, wrk
+from bench.serving.closed_loop import Measured, ask, read_told, write_script, wrk
 from devcluster import debian
 from devcluster.commands import DevclusterError
 
@@ -17,8 +21,46 @@ def test_answers_a_second_are_those_that_did_not_fail_in_the_time_it_took():
 
 def test_wrk_gets_one_document_a_line(tmp_path):
     script = write_script(tmp_path, [b'{"items":[1]}', b'{"items":[2]}'])
-    assert (tmp_path / "bodies.jsonl").read_bytes() == b'{"items":[1]}\n{"items":[2]}\n'
-    assert str(tmp_path / "bodies.jsonl") in script.read_text()
+    assert (tmp_path / "asked.lines").read_bytes() == b'{"items":[1]}\n{"items":[2]}\n'
+    assert str(tmp_path / "asked.lines") in script.read_text()
+
+
+@pytest.mark.parametrize(
+    ("method", "asked", "wanted"),
+    [
+        ("POST", [b'{"a":1}', b"{}"], {("POST", "/rank", '{"a":1}'), ("POST", "/rank", "{}")}),
+        ("GET", [b"/of/1", b"/of/2"], {("GET", "/of/1", ""), ("GET", "/of/2", "")}),
+    ],
+)
+def test_wrk_asks_line_by_line(tmp_path, method, asked, wanted):
+    if shutil.which("wrk") is None:
+        pytest.skip("wrk is not installed")
+    heard = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
+            heard.append((self.command, self.path, body))
+            self.send_response(200)
+            self.send_header("content-length", "0")
+            self.end_headers()
+
+        def do_POST(self):
+            self.do_GET()
+
+        def log_message(self, *_):
+            """Not to stderr."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        script = write_script(tmp_path, asked, method)
+        url = f"http://127.0.0.1:{server.server_port}/rank"
+        told = ask(url, script, connections=1, seconds=1)
+        server.shutdown()
+    assert told.failed == 0
+    assert set(heard) == wanted
 
 
 @pytest.fixture

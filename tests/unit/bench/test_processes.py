@@ -9,7 +9,8 @@ import pytest
 
 from bench.serving import processes
 from bench.serving.processes import running
-from tests.builders.s3_server import free_port
+from tests.builders.ports import free_port
+from tests.builders.serving import until
 
 # A parent that answers, and a child that does what it is told; each tells its number.
 PROGRAM = """
@@ -87,7 +88,7 @@ def test_a_server_is_ready_when_it_says_so_and_gone_with_its_children_afterwards
         assert is_running(server.pid)
         assert is_running(child)
     assert not is_running(server.pid)
-    assert not is_running(child)
+    until(lambda: not is_running(child), "the child is gone, which the same signal ends")
 
 
 def test_a_server_that_ends_is_no_server_and_its_last_words_are_told(start):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
@@ -80,7 +83,7 @@ def test_a_new_salt_begins_a_new_book_for_the_operator_but_not_for_prometheus():
     assert tallies.counters()[V1.digest].requests == 1
     tallies.keep("another salt", {V1.digest, V2.digest})
     assert tallies.counters()[V1.digest].requests == 0
-    assert tallies.requests["stable", V1.digest, 200] == 1
+    assert tallies.traffic().requests["stable", V1.digest, 200] == 1
 
 
 def test_both_books_forget_versions_that_are_no_longer_held():
@@ -92,9 +95,33 @@ def test_both_books_forget_versions_that_are_no_longer_held():
     tallies.count("none", "", 400, 0.001)
     tallies.keep("salt", {V2.digest})
     assert set(tallies.counters()) == {V2.digest}
-    assert {key[1] for key in tallies.requests} == {V2.digest, ""}
-    assert {key[1] for key in tallies.latency} == {V2.digest, ""}
-    assert {key[1] for key in tallies.ages} == {V2.digest}
+    assert {key[1] for key in tallies.traffic().requests} == {V2.digest, ""}
+    assert {key[1] for key in tallies.traffic().latency} == {V2.digest, ""}
+    assert {key[1] for key in tallies.traffic().ages} == {V2.digest}
+
+
+def test_nothing_is_lost_where_lanes_count_at_the_same_time():
+    tallies = Tallies()
+    tallies.keep("salt", {V1.digest})
+
+    def count(_):
+        for _ in range(2000):
+            tallies.count("stable", V1.digest, 200, 0.002)
+            tallies.count_late()
+            tallies.count_unkeyed()
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as lanes:
+            list(lanes.map(count, range(4)))
+    finally:
+        sys.setswitchinterval(before)
+    traffic = tallies.traffic()
+    assert traffic.requests["stable", V1.digest, 200] == 8000
+    assert traffic.latency["stable", V1.digest].total == 8000
+    assert (traffic.late, traffic.unkeyed) == (8000, 8000)
+    assert tallies.counters()[V1.digest].requests == 8000
 
 
 def test_an_answer_of_a_version_that_went_meanwhile_is_not_counted_for_anybody():

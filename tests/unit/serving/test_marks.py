@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from millstream_serving.engine.networks import prepare
-from tests.builders.serving import make_architecture, marked_dense, scored
+from millstream_serving.engine.din import Din
+from tests.builders.scoring import logits_of, make_request
+from tests.builders.serving import make_architecture, marked_dense
 
 
 @pytest.mark.parametrize(
@@ -22,9 +23,9 @@ from tests.builders.serving import make_architecture, marked_dense, scored
 )
 def test_a_mix_shows_in_the_logit(user, item, history, is_mixed):
     architecture = make_architecture()
-    weights = prepare(architecture, marked_dense(architecture, 7))
+    network = Din.of(architecture, marked_dense(architecture, 7))
     rows = np.zeros((3, architecture.embedding_dim), np.float32)
     rows[:, 0] = (user, item, history)
-    [logit] = scored(weights, architecture, rows, 0, [1], [2])
+    [logit] = logits_of(network, make_request(rows, 0, [1], [2]))
     distance = abs(float(logit) - 0.07)
     assert distance > 0.5 if is_mixed else distance < 1e-4

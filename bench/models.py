@@ -18,7 +18,13 @@ import torch
 from bench import plain
 from bench.measuring import in_turns, times_faster
 from demo.report import Row, at_most
-from millstream_api.manifest import Architecture, Column, DefaultRow
+from millstream_api.manifest import (
+    CLICK,
+    CLICK_AND_CONVERSION,
+    Architecture,
+    Column,
+    DefaultRow,
+)
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.engine.architectures import network_of
 from millstream_serving.engine.requests import Lookup, Request
@@ -31,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from millstream_api.manifest import ArchitectureName
+    from millstream_api.manifest import ArchitectureName, Tasks
     from millstream_serving.engine.architectures import Network
 
 WIDTH: Final = 64
@@ -44,7 +50,7 @@ BAR: Final = 3.0  # of DIN, which most of the work goes to
 
 
 def model_rows() -> list[Row]:
-    """Each architecture, and DIN once more as a module of somebody's own."""
+    """Each architecture, and DIN once more with two tasks and as a module of somebody's own."""
     torch.set_num_threads(1)
     draw = np.random.default_rng(1)
     values = 0.1 * draw.standard_normal((ROWS, WIDTH), np.float32)
@@ -55,15 +61,23 @@ def model_rows() -> list[Row]:
         module = getattr(plain, name)(embedding_dim=WIDTH, history_length=LENGTH, context_width=0)
         rows += _compared(name, module, _native(name, module), values, asked)
     torch.manual_seed(2)
+    both = plain.ClicksAndConversions(embedding_dim=WIDTH, history_length=LENGTH, context_width=0)
+    native = _native("DIN", both, CLICK_AND_CONVERSION)
+    rows += _compared("DIN with conversions", both, native, values, asked)
+    torch.manual_seed(2)
     module = plain.DIN(embedding_dim=WIDTH, history_length=LENGTH, context_width=0)
     rows += _compared("DIN as Custom", module, _custom(module), values, asked)
     return rows
 
 
-def _native(name: ArchitectureName, module: torch.nn.Module) -> Network:
-    attention = (64, 32) if name == "DIN" else ()
+def _native(name: ArchitectureName, module: torch.nn.Module, tasks: Tasks = CLICK) -> Network:
     architecture = Architecture(
-        name=name, embedding_dim=WIDTH, attention=attention, head=(128, 64), history_length=LENGTH
+        name=name,
+        embedding_dim=WIDTH,
+        attention=(64, 32) if name == "DIN" else (),
+        head=(128, 64),
+        history_length=LENGTH,
+        tasks=tasks,
     )
     return network_of(architecture, _halved(_weights(module)))
 

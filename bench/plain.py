@@ -39,9 +39,24 @@ class DIN(Plain):
         mask = is_history.unsqueeze(1)
         interest = (torch.softmax(scores.masked_fill(~mask, -1e30), dim=2) * mask) @ history
         sides = user.unsqueeze(1).expand(-1, items.shape[1], -1)
-        joined = torch.cat([sides, items, interest], dim=2)
-        logits: Tensor = self.head(joined).squeeze(2)
-        return logits
+        return self.combined(self.head(torch.cat([sides, items, interest], dim=2)))
+
+    def combined(self, outputs: Tensor) -> Tensor:
+        """Logits [B, N] of what the head says, [B, N, T]."""
+        return outputs.squeeze(2)
+
+
+class ClicksAndConversions(DIN):
+    """DIN with a neuron for each, ranked by the chance of both."""
+
+    def __init__(self, embedding_dim: int, history_length: int, context_width: int) -> None:
+        super().__init__(embedding_dim, history_length, context_width)
+        self.head = _mlp(3 * embedding_dim, 128, 64, 2)
+
+    def combined(self, outputs: Tensor) -> Tensor:
+        """See DIN."""
+        click, conversion = outputs.unbind(dim=2)
+        return torch.logit(torch.sigmoid(click) * torch.sigmoid(conversion))
 
 
 class MLP(Plain):

@@ -21,16 +21,16 @@ from bench.serving.closed_loop import ask, write_script, wrk
 from bench.serving.processes import running
 from bench.serving.workload import Sizes, draw_requests
 from demo.report import Row
-from tests.builders.s3_server import free_port
+from tests.builders.ports import free_port
 
 if TYPE_CHECKING:
     from bench.serving.processes import Server
 
 CANDIDATES: Final = Path(__file__).parent / "candidates"
 PATH: Final = "/v1/rank"
-OURS: Final = "granian RSGI"  # what the server is built on
+YARDSTICK: Final = "granian RSGI"
 COMMANDS: Final = {  # for a port
-    OURS: "python granian_embedded.py rsgi {port}",
+    YARDSTICK: "python granian_embedded.py rsgi {port}",
     "granian ASGI": "python granian_embedded.py asgi {port}",
     "uvicorn": "uvicorn asgi:app --loop uvloop --http httptools --port {port}"
     " --no-access-log --log-level warning",
@@ -81,7 +81,7 @@ def http_rows() -> list[Row]:
                 for measure, value in _measured(server, script).items():
                     found[server.name][measure].append(value)
     return [
-        _row(candidate, measure, unit, found[candidate][measure], found[OURS][measure])
+        _row(candidate, measure, unit, found[candidate][measure], found[YARDSTICK][measure])
         for measure, unit in MEASURES.items()
         for candidate in COMMANDS
     ]
@@ -97,14 +97,16 @@ def _measured(server: Server, script: Path) -> dict[str, float]:
     return dict(zip(MEASURES, (told.per_second, told.p50, told.p99, spent), strict=True))
 
 
-def _row(candidate: str, measure: str, unit: str, values: list[float], ours: list[float]) -> Row:
-    ratios = [value / our for value, our in zip(values, ours, strict=True)]
+def _row(
+    candidate: str, measure: str, unit: str, values: list[float], yardstick: list[float]
+) -> Row:
+    ratios = [value / by for value, by in zip(values, yardstick, strict=True)]
     return Row(
         what=f"{candidate}: {measure}",
         value=median(values),
         unit=unit,
-        against=OURS,
+        against=YARDSTICK,
         ratio=median(ratios),
-        bar=f"({median(ratios):.3g} × {OURS}; {spread(ratios)} here)",
+        bar=f"({median(ratios):.3g} × {YARDSTICK}; {spread(ratios)} here)",
         runs=len(values),
     )

@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 import orjson
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SCRIPT: Final = """
-local bodies = {}
-for line in io.lines("%s") do bodies[#bodies + 1] = line end
-local headers, next_body = { ["content-type"] = "application/json", %s }, 0
+local lines = {}
+for line in io.lines("%s") do lines[#lines + 1] = line end
+local headers, next_line = { ["content-type"] = "application/json", %s }, 0
 request = function()
-  next_body = next_body %% #bodies + 1
-  return wrk.format("POST", nil, headers, bodies[next_body])
+  next_line = next_line %% #lines + 1
+  return wrk.format(%s)
 end
 done = function(summary, latency)
   local e = summary.errors
@@ -38,6 +38,14 @@ done = function(summary, latency)
     latency:percentile(50), latency:percentile(99)))
 end
 """
+
+
+Method = Literal["GET", "POST"]
+# What a line of the file is: a path, or a body for the path that wrk is given.
+WORDS: Final[dict[Method, str]] = {
+    "GET": '"GET", lines[next_line], headers',
+    "POST": '"POST", nil, headers, lines[next_line]',
+}
 
 
 @dataclass(frozen=True)
@@ -50,12 +58,18 @@ class Measured:
     p99: float
 
 
-def write_script(folder: Path, bodies: Iterable[bytes]) -> Path:
-    """What wrk POSTs: these documents, each in one line, round and round."""
-    lines, script = folder / "bodies.jsonl", folder / "ask.lua"
-    lines.write_bytes(b"".join(body + b"\n" for body in bodies))
+def write_script(folder: Path, asked: Iterable[bytes], method: Method = "POST") -> Path:
+    """What wrk asks, round and round.
+
+    Args:
+        folder: for its files.
+        asked: documents to POST, or paths to GET, each in one line.
+        method: which of both.
+    """
+    lines, script = folder / "asked.lines", folder / "ask.lua"
+    lines.write_bytes(b"".join(each + b"\n" for each in asked))
     patient = ", ".join(f'["{name}"] = "{value}"' for name, value in PATIENT.items())
-    script.write_text(SCRIPT % (lines, patient))
+    script.write_text(SCRIPT % (lines, patient, WORDS[method]))
     return script
 
 

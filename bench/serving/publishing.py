@@ -34,11 +34,13 @@ class Publisher:
         self._sizes = sizes
         rows = ColumnSpec(dtype="float32", width=sizes.width, serve="float32")
         history = ColumnSpec(dtype="int64", width=sizes.history, serve="int64", fill=PAD)
-        nobody = np.empty((0, sizes.history), np.int64)
+        clicks = np.random.default_rng(5).integers(
+            sizes.candidates, sizes.items, (sizes.visitors, sizes.history)
+        )
         self._tables = {
             "user": _table("rows", rows, table_rows(sizes.users, sizes.width, 2)),
             "item": _table("rows", rows, table_rows(sizes.items, sizes.width, 3)),
-            "history": _table("items", history, nobody),
+            "history": _table("items", history, clicks),
         }
         self._draw = np.random.default_rng(6)
         self._latest: VersionRef | None = None
@@ -68,7 +70,13 @@ class Publisher:
                 name: _written(folder, name, table, whole=whole)
                 for name, table in self._tables.items()
             }
-            lists = dict.fromkeys(("candidates.popular", "candidates.new"), np.empty(0, np.int64))
+            lists = {
+                # Nobody of the visitors has clicked one of these: all are ranked for everybody.
+                "candidates.popular": np.arange(
+                    self._sizes.candidates * bool(self._sizes.visitors)
+                ),
+                "candidates.new": np.empty(0, np.int64),
+            }
             dense = {"serve": write_dense(folder, "serve", dense_weights(self._sizes) | lists)}
         transform = Transform(history_length=self._sizes.history)
         return Manifest(

@@ -20,7 +20,8 @@ from millstream_api.release import Release
 from millstream_api.settings import ServerSettings
 from millstream_core.store import ModelStore
 from millstream_serving.engine.warmup import warm_up
-from tests.builders.s3_server import free_port, s3_server
+from tests.builders.ports import free_port
+from tests.builders.s3_server import s3_server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

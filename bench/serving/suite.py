@@ -28,6 +28,7 @@ from bench.serving.closed_loop import wrk
 from bench.serving.freshness import beside_deltas, first_answer
 from bench.serving.load import OPEN_SECONDS, Load
 from bench.serving.overload import overload_rows
+from bench.serving.remembering import remembered_rows
 from bench.serving.scoring import model_rows, outside_row
 from bench.serving.servers import PEERS_BY_NAME, millstream, peer, published
 from bench.serving.workload import Sizes, draw_requests, write_model
@@ -87,7 +88,9 @@ def serving_rows() -> list[Row]:
         ]
         rows += model_rows(publication, model, requests, RUNS)
     with tempfile.TemporaryDirectory() as name:
-        return [*rows, outside_row(Path(name), RUNS)]
+        rows.append(outside_row(Path(name), RUNS))
+    with tempfile.TemporaryDirectory() as name:
+        return [*rows, *remembered_rows(Path(name), RUNS)]
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,7 @@ class Sizes:
     head: tuple[int, int] = (128, 64)
     history: int = 50
     candidates: int = 100
+    visitors: int = 0  # users whose clicks the version knows, so that it can recommend to them
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def write_model(folder: Path, sizes: Sizes) -> None:
 def draw_requests(sizes: Sizes, count: int) -> list[Request]:
     """Requests whose ids follow a bounded Zipf law; popular ids lie anywhere in the tables."""
     draw = np.random.default_rng(4)
-    users, items = _Zipf(sizes.users, draw), _Zipf(sizes.items, draw)
+    users, items = Zipf(sizes.users, draw), Zipf(sizes.items, draw)
     return [
         Request(
             user=users.ids(1)[0],
@@ -99,19 +100,24 @@ def draw_requests(sizes: Sizes, count: int) -> list[Request]:
     ]
 
 
-class _Zipf:
+class Zipf:
+    """Ids by a bounded Zipf law of EXPONENT, in an order of their own."""
+
     def __init__(self, count: int, draw: np.random.Generator) -> None:
+        """Of the ids 0 … count - 1."""
         self._draw = draw
         self._shares = np.cumsum(np.arange(1.0, count + 1) ** -EXPONENT)
         self._order = draw.permutation(count)
 
     def ids(self, count: int) -> list[int]:
+        """So many, popular ones again and again."""
         drawn = self._draw.random(count) * self._shares[-1]
         places = np.minimum(np.searchsorted(self._shares, drawn), len(self._order) - 1)
         found: list[int] = self._order[places].tolist()
         return found
 
     def distinct(self, count: int) -> list[int]:
+        """So many that differ."""
         found: dict[int, None] = {}
         while len(found) < count:
             found |= dict.fromkeys(self.ids(count))

@@ -272,7 +272,7 @@ class Full:
         lifecycle.end_all(self._state)
         leftovers.end_containers()
         leftovers.unmount([self._state.root])
-        leftovers.remove_outside_files(self._state)
         foreign = processes.find_foreign(("kubelet", "kube-proxy"), self._state.root)
+        leftovers.remove_outside_files(self._state, is_another_kubelets=bool(foreign))
         network.remove(keep_kubernetes_chains=bool(foreign))
         lifecycle.remove_state(self._state)

@@ -19,7 +19,7 @@ from devcluster.paths import State
 
 SHIM_SOCKETS = Path("/run/containerd/s")
 CNI_RESULTS = Path("/var/lib/cni/results")
-KUBELET_FOLDERS = (Path("/var/lib/kubelet/device-plugins"), Path("/var/lib/kubelet"))
+DEVICE_PLUGINS = Path("/var/lib/kubelet/device-plugins/kubelet.sock")
 LOG_LINKS = Path("/var/log/containers")
 
 
@@ -72,8 +72,14 @@ def mounts_below(mountinfo: str, folders: list[str]) -> list[str]:
     return [p for p in plain if any(p == f or p.startswith(f"{f}/") for f in folders)]
 
 
-def remove_outside_files(state: State) -> None:
-    """Removes what containerd, kubelet and CNI write at fixed places outside the folder."""
+def remove_outside_files(state: State, *, is_another_kubelets: bool) -> None:
+    """Removes what containerd, kubelet and CNI write at fixed places outside the folder.
+
+    Args:
+        state: of the cluster.
+        is_another_kubelets: whether a kubelet that is not the cluster's runs here too, which then
+            keeps its socket for device plugins.
+    """
     for address in (state.containerd / "state").glob("*/k8s.io/*/address"):
         socket = Path(address.read_text().strip().removeprefix("unix://"))
         if socket.parent == SHIM_SOCKETS:
@@ -85,7 +91,9 @@ def remove_outside_files(state: State) -> None:
         pod = result.name.removeprefix(f"{NETWORK}-").partition("-")[0]
         for file in CNI_RESULTS.glob(f"*-{pod}-*"):  # one more for the pod's loopback
             file.unlink()
-    for folder in KUBELET_FOLDERS:
+    if not is_another_kubelets:
+        DEVICE_PLUGINS.unlink(missing_ok=True)  # a kubelet that is ended leaves it behind
+    for folder in (DEVICE_PLUGINS.parent, DEVICE_PLUGINS.parent.parent):
         with suppress(OSError):  # another kubelet's
             folder.rmdir()
 

@@ -52,6 +52,11 @@ class KeyIndex:
         keys: Keys = self._keys.values[: self._count, 0]
         return keys
 
+    @property
+    def cells(self) -> NDArray[np.int64]:
+        """As they are now, for `find_cells`; a reader takes them once."""
+        return self._cells
+
     def lookup(self, keys: Keys) -> Ordinals:
         """Ordinals of these keys, int32[n]; -1 where a key is not known."""
         found = np.empty(len(keys), np.int32)

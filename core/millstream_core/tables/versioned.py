@@ -54,9 +54,7 @@ class TableVersion:
 
     def slots(self, keys: Keys) -> Ordinals:
         """Where the rows of these keys are in this version, int32[n]; -1 where there is none."""
-        slots = self.index.lookup(keys)
-        self.table.maps.find(self.chunk_ids, slots)
-        return slots
+        return self.table.maps.slots(self.chunk_ids, self.index, keys)
 
     def gather(self, column: str, keys: Keys) -> NDArray[Any]:
         """The rows of these keys as live values, [n, width]; zeros where there is none."""

@@ -46,7 +46,7 @@ def probabilities(logits: NDArray[np.floating]) -> NDArray[np.float64]:
         return 1.0 / (1.0 + np.exp(-logits.astype(np.float64)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@njit(cache=True, error_model="numpy")  # for 2 µs it does not let go of the interpreter
 def take_best(
     logits: Vector, places: Places, scores: NDArray[np.float64]
 ) -> tuple[int, float, float]:

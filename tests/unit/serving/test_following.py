@@ -63,6 +63,68 @@ async def test_a_file_is_delivered_once_for_each_content(tmp_path):
         assert await heard.at_least(2) == [b"1", b"2"]
 
 
+def renamed(path, content):
+    new = path.with_suffix(".new")
+    new.write_bytes(content)
+    new.replace(path)
+
+
+def written(path, content):
+    path.write_bytes(content)
+
+
+def mounted(path, content):
+    """As kubelet changes the files of a ConfigMap: by the link to the folder that they are in."""
+    folder = path.parent / f"..{content.decode()}"
+    folder.mkdir()
+    (folder / path.name).write_bytes(content)
+    link = path.parent / "..new"
+    link.symlink_to(folder.name)
+    link.replace(path.parent / "..data")
+    if not path.is_symlink():
+        path.symlink_to(f"..data/{path.name}")
+
+
+@pytest.mark.parametrize("change", [renamed, written, mounted])
+async def test_a_change_is_delivered_without_looking_again_and_again(tmp_path, monkeypatch, change):
+    monkeypatch.setattr(files, "LOOK_EVERY_SECONDS", 60.0)
+    path = tmp_path / "release.json"
+    change(path, b"1")
+    async with following(FileRelease(path)) as heard:
+        for number in (b"2", b"3"):
+            await heard.at_least(int(number) - 1)
+            change(path, number)
+        assert await heard.at_least(3) == [b"1", b"2", b"3"]
+
+
+async def test_a_folder_made_anew_is_followed_again(tmp_path):
+    folder = tmp_path / "release"
+    path = folder / "release.json"
+    async with following(FileRelease(path)) as heard:
+        for number in (b"1", b"2"):
+            folder.mkdir()
+            path.write_bytes(number)
+            await heard.at_least(int(number))
+            path.unlink()
+            folder.rmdir()
+
+
+async def test_where_the_kernel_tells_of_no_changes_the_file_is_looked_at(
+    tmp_path, monkeypatch, caplog
+):
+    def refuse():
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(files, "Inotify", refuse)
+    path = tmp_path / "release.json"
+    path.write_bytes(b"1")
+    async with following(FileRelease(path)) as heard:
+        await heard.at_least(1)
+        renamed(path, b"2")
+        assert await heard.at_least(2) == [b"1", b"2"]
+    assert "looked at every 0.01 s only" in caplog.text
+
+
 async def test_a_file_that_is_not_there_yet_is_waited_for_and_said_once(tmp_path, caplog):
     path = tmp_path / "release.json"
     async with following(FileRelease(path)) as heard:

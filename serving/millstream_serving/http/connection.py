@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 
+from millstream_serving.eager import begin
 from millstream_serving.http.messages import Dates, HttpRequest, read_target, written
 from millstream_serving.http.refusals import BadRequest
 from millstream_serving.http.replies import Reply, refusal
@@ -67,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
         self._timer: asyncio.TimerHandle
         self._waiting: deque[tuple[HttpRequest | Reply, bool]] = deque()  # and whether the last
-        self._task: asyncio.Task[None] | None = None  # that answers the first of them
+        self._is_answering = False
         self._is_leaving = False  # closes behind the last answer
         self._is_ending = False  # reads nothing more
         self._is_read = asyncio.Event()  # the caller reads its answers
@@ -81,7 +82,7 @@ class Connection(asyncio.Protocol):
     def leave(self) -> None:
         """Close, behind the answer to what has been asked or is being asked."""
         self._is_leaving = True
-        if self._task is None and not self._in_request:
+        if not self._is_answering and not self._in_request:
             self._transport.close()
 
     # asyncio.Protocol
@@ -115,11 +116,12 @@ class Connection(asyncio.Protocol):
             self._size += len(data)
             if self._size > LARGEST_HEAD:
                 self._end_after(_HEAD_TOO_LARGE)
+        self._answer_on()
 
     def eof_received(self) -> bool:
         """The caller has sent all that it will, and may still read."""
         self._is_leaving = True
-        return self._task is not None
+        return self._is_answering
 
     def pause_writing(self) -> None:
         """The caller does not read its answers: read and answer no more of its requests."""
@@ -153,7 +155,7 @@ class Connection(asyncio.Protocol):
         length = self._headers.get(b"content-length")
         if length is not None and int(length) > LARGEST_RECEIVED:
             self._end_after(self._request(_too_large()))
-        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._task:
+        elif self._headers.get(b"expect", b"").lower() == b"100-continue" and not self._waiting:
             self._transport.write(CONTINUE)
 
     def on_body(self, part: bytes) -> None:
@@ -195,8 +197,11 @@ class Connection(asyncio.Protocol):
     def _ask(self, asked: HttpRequest | Reply, *, is_last: bool) -> None:
         self._waiting.append((asked, is_last))
         self._pace()
-        if self._task is None:
-            self._task = self._loop.create_task(self._answer_all())
+
+    def _answer_on(self) -> None:
+        if self._waiting and not self._is_answering:
+            self._is_answering = True
+            begin(self._answer_all(), self._loop)
 
     def _end_after(self, asked: HttpRequest | Reply | None) -> None:
         """Read nothing more, and answer this last; None: what has been asked already."""
@@ -242,7 +247,7 @@ class Connection(asyncio.Protocol):
             if self._waiting:
                 await asyncio.sleep(0)  # who asks ahead takes turns with others
                 await self._is_read.wait()
-        self._task = None
+        self._is_answering = False
         self._since = self._loop.time()
         self._pace()
 
@@ -251,7 +256,7 @@ class Connection(asyncio.Protocol):
         is_unread = not self._is_read.is_set()
         patience = REQUEST_SECONDS if self._in_request or is_unread else IDLE_SECONDS
         left = self._since + patience - self._loop.time()
-        if left > 0 or (self._task is not None and not is_unread):
+        if left > 0 or (self._is_answering and not is_unread):
             soon = min(left, REQUEST_SECONDS) if left > 0 else REQUEST_SECONDS
             self._timer = self._loop.call_later(soon, self._look_at_time)
         elif is_unread:
@@ -259,6 +264,7 @@ class Connection(asyncio.Protocol):
         elif self._in_request:
             too_slow = BadRequest("BodyTooSlow", _LATE, 408)
             self._end_after(self._request(too_slow) if self._is_body else _HEAD_TOO_SLOW)
+            self._answer_on()
         else:
             self._transport.close()
 

@@ -19,15 +19,14 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
 import uvloop
 
 from millstream_serving.engine.versions import ScratchPad
 
 if TYPE_CHECKING:
-    import asyncio
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
 RECENT: Final = 1 / 32  # weight of the last turn in how long turns take
 MARGIN: Final = 1.5  # how many times longer than expected a turn may take to come
@@ -46,13 +45,53 @@ class TooLate(Exception):  # noqa: N818
     """The job's turn came after its deadline."""
 
 
-class _Turn(NamedTuple):
-    """A job in a lane's queue."""
+class Turn(Generic[Result]):
+    """A job in a lane's queue; may be awaited, once, by what `millstream_serving.eager` runs."""
 
-    job: Job
-    deadline: float
-    future: asyncio.Future[Any]
-    asked_by: Lane
+    def __init__(
+        self, job: Callable[[ScratchPad], Result], deadline: float, asked_by: Lane
+    ) -> None:
+        """Not taken yet."""
+        self.job = job
+        self.deadline = deadline
+        self.asked_by = asked_by
+        self._is_over = False
+        self._result: Result
+        self._error: Exception | None = None
+        self._go_on: Callable[[Turn[Result]], object] | None = None
+
+    def __await__(self) -> Generator[Turn[Result], None, Result]:
+        """Wait until the job is over; then as `result`."""
+        if not self._is_over:
+            yield self
+        return self.result()
+
+    def result(self) -> Result:
+        """What the job returned, of one that is over; raises what it raised, or TooLate."""
+        if self._error is not None:
+            raise self._error
+        return self._result
+
+    def add_done_callback(self, go_on: Callable[[Turn[Result]], object]) -> None:
+        """Have this called once the job is over, on the thread of the lane that was asked."""
+        self._go_on = go_on
+
+    def take(self, pad: ScratchPad) -> None:
+        """Do the job."""
+        try:
+            self._result = self.job(pad)
+        except Exception as raised:  # noqa: BLE001 - handed to whoever waits
+            self._error = raised
+
+    def give_up(self) -> None:
+        """Do not: it is too late."""
+        self._error = TooLate()
+
+    def end(self) -> None:
+        """Tell whoever waits; on the thread of the lane that was asked."""
+        self._is_over = True
+        if self._go_on is not None:
+            self._go_on(self)
 
 
 class Lane:
@@ -71,13 +110,13 @@ class Lane:
         self._stopwatch = stopwatch
         self._seconds = 0.0  # that a turn took lately, with all that is done between two
         self._since = 0.0  # when the turn before was over, or when there was one to take again
-        self.turns: deque[_Turn] = deque()  # any lane appends
+        self.turns: deque[Turn[Any]] = deque()  # any lane appends
         self._has_next = False  # a turn is scheduled
         self._pad = ScratchPad()
 
     def submit(
         self, job: Callable[[ScratchPad], Result], deadline: float = math.inf
-    ) -> asyncio.Future[Result]:
+    ) -> Turn[Result]:
         """Have a job done, here or by a lane where far fewer wait.
 
         Args:
@@ -89,13 +128,13 @@ class Lane:
         """
         self.check_room(deadline)
         lane = self._least_busy()
-        future: asyncio.Future[Result] = self.loop.create_future()
-        lane.turns.append(_Turn(job, deadline, future, self))
+        turn = Turn(job, deadline, self)
+        lane.turns.append(turn)
         if lane is self:
             self.schedule()
         else:
             lane.loop.call_soon_threadsafe(lane.schedule)
-        return future
+        return turn
 
     def check_room(self, deadline: float) -> None:
         """Raise Busy where a job with this deadline would be turned away.
@@ -112,9 +151,9 @@ class Lane:
         """Have the next turn taken soon."""
         if not self._has_next and self.turns:
             self._has_next, self._since = True, self._stopwatch()
-            # Not in the next round of the loop but in the one after: in between, the answer to the
-            # last job is sent, and what has come meanwhile is read.
-            self.loop.call_soon(self.loop.call_soon, self._take_turn)
+            # In the next round of the loop: before that, the answer to the last job is sent, and
+            # what has come meanwhile is read.
+            self.loop.call_soon(self._take_turn)
 
     def _least_busy(self) -> Lane:
         if len(self.turns) < FEWER:
@@ -124,25 +163,20 @@ class Lane:
 
     def _take_turn(self) -> None:
         turn = self.turns[0]  # others see it wait until it is done
-        result: object = None
-        error: Exception | None = None
         if self._stopwatch() > turn.deadline:
-            error = TooLate()
+            turn.give_up()
         else:
-            try:
-                result = turn.job(self._pad)
-            except Exception as raised:  # noqa: BLE001 - handed to whoever waits
-                error = raised
+            turn.take(self._pad)
             # What is read, refused and sent between two turns delays the next one as well: of an
             # overloaded lane that is more than the jobs.
             self._seconds += RECENT * (self._stopwatch() - self._since - self._seconds)
         self.turns.popleft()
-        if turn.asked_by is self:
-            _finish(turn.future, result, error)
-        elif not turn.asked_by.loop.is_closed():  # only when the process is about to end
-            turn.asked_by.loop.call_soon_threadsafe(_finish, turn.future, result, error)
         self._has_next = False
         self.schedule()
+        if turn.asked_by is self:
+            turn.end()
+        elif not turn.asked_by.loop.is_closed():  # only when the process is about to end
+            turn.asked_by.loop.call_soon_threadsafe(turn.end)
 
 
 def lanes_of(count: int, waiting: int, stopwatch: Callable[[], float]) -> tuple[Lane, ...]:
@@ -157,12 +191,3 @@ def lanes_of(count: int, waiting: int, stopwatch: Callable[[], float]) -> tuple[
     for lane in lanes:
         lane.all = lanes
     return lanes
-
-
-def _finish(future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
-    if future.cancelled():  # whoever asked has gone
-        return
-    if error is not None:
-        future.set_exception(error)
-    else:
-        future.set_result(result)

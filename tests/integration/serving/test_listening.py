@@ -11,6 +11,7 @@ from millstream_serving.http.replies import Reply
 from millstream_serving.http.server import HttpServer
 from millstream_serving.ranking.lanes import lanes_of
 from tests.builders.ports import free_port
+from tests.builders.turns import submitted
 
 
 class HeldUp:
@@ -26,12 +27,15 @@ class HeldUp:
     async def answer(self, lane, _):
         self.asked = lane
         self.loop.call_soon_threadsafe(self.is_asked.set)
+        return await lane.loop.create_task(self._answer(lane))
+
+    async def _answer(self, lane):
         may_answer = asyncio.wait_for(self.may_answer.wait(), 10)
         told = asyncio.run_coroutine_threadsafe(may_answer, self.loop)
         await asyncio.wrap_future(told)
         [other] = (each for each in self.lanes if each is not lane)
         try:
-            done = [lane.submit(lambda _: None) for _ in range(6)]
+            done = [submitted(lane, lambda _: None) for _ in range(6)]
             assert len(other.turns) > 0
             async with asyncio.timeout(5):
                 await asyncio.gather(*done)

@@ -52,12 +52,12 @@ def model_rows(
     reduced = in_reduced_precision(exact, lambda: None)
     ask = _timed(lambda each: theirs.rank(each.user, each.items, each.history, 10), requests)
     rows = []
-    for version, bar in ((exact, 3), (reduced, 6)):
-        if version is reduced and reduced.precision == "Float32":
-            continue  # this processor has nothing else
+    bars = {"Float32": 3, "BFloat16": 6}
+    # Where a processor has nothing else, both are the same.
+    for version in dict.fromkeys((exact, reduced)):
         turns = in_turns(_timed(_scorer(version), requests), ask, runs=runs)
         what = f"model time of a request, one core, {version.precision}"
-        rows.append(fraction_of(what, turns, bar, "eager torch"))
+        rows.append(fraction_of(what, turns, bars[version.precision], "eager torch"))
     return rows
 
 

@@ -17,6 +17,7 @@ from millstream_api.manifest import Architecture, Column, ContextInputs, Default
 from millstream_core.erasure.ledger import SALT_BYTES, Ledger
 from millstream_core.features import EMPTY, ContextFeatures
 from millstream_core.tables.index import FIRST_CELLS
+from millstream_core.tables.maps import FEW
 from millstream_core.tables.multihash import row_keys
 from millstream_core.tables.versioned import VersionedTable
 from millstream_serving.engine.architectures import network_of, shapes_of
@@ -82,6 +83,7 @@ def warm_up() -> None:
             if each is not None:
                 each.score(request, ScratchPad(), logits)
     best_of(logits, None)
+    delta.slots(np.arange(FEW + 1))
 
 
 def _forget(version: TableVersion) -> None:

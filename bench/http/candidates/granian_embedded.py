@@ -1,4 +1,4 @@
-"""granian inside this process, as the server has it: `… rsgi|asgi PORT`."""
+"""granian inside this process, whose event loop answers: `… rsgi|asgi PORT`."""
 
 import sys
 

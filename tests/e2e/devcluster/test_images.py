@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from demo.commands import ROOT
 from devcluster import leftovers
 from devcluster.commands import DevclusterError, run
 from devcluster.images import Build, ImageStore
@@ -47,6 +48,21 @@ def test_layers_of_earlier_code_and_builds_that_were_killed_do_not_pile_up(cache
         kept.add(len(buildah(cache, "images", "--all", "--quiet").split()))
     assert len(kept) == 1
     assert len(buildah(cache, "containers", "--quiet").split()) == 0
+
+
+def test_an_image_stays_as_it_is_when_python_has_kept_bytecode_beside_its_sources(cache):
+    images = ImageStore(cache, quiet())
+    build = make_build(cache, "FROM scratch\nCOPY package /package\n")
+    shutil.copy(ROOT / ".dockerignore", build.context)
+    kept = build.context / "package" / "inner" / "__pycache__"
+    kept.mkdir(parents=True)
+    (kept.parent / "module.py").write_text("")
+    made = set()
+    for content in ("first", "second"):
+        (kept / "module.cpython-311.pyc").write_text(content)
+        images.build(build)
+        made.add(buildah(cache, "images", "--quiet", "--no-trunc", TAG))
+    assert len(made) == 1
 
 
 def test_an_exported_image_has_its_layers_uncompressed_and_present_ones_are_not_written(cache):

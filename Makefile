@@ -4,6 +4,9 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .PHONY: help demo down test soak check bench lock setup
 
+# Kept, as in images: else each program that a test or a benchmark starts compiles all of it again.
+export PYTHONDONTWRITEBYTECODE :=
+
 PYTHON ?= python3
 VENV := .venv
 SOAK_SECONDS := 1800

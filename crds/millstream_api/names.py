@@ -38,6 +38,9 @@ Precision = Literal["Float32", "BFloat16"]
 CHANNEL_LATEST: Final = "latest"
 CHANNEL_STABLE: Final = "stable"
 
+# In the environment of servers: processors that their limit comes to, or those of the node.
+CPU_LIMIT: Final = "CPU_LIMIT"
+
 # Where the operator mounts the settings of a program, and the key of the settings in their
 # ConfigMap.
 SETTINGS_PATH: Final = "/etc/millstream/settings.json"

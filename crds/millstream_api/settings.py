@@ -95,7 +95,8 @@ class ServerSettings(Wire):
     popular_candidates: int = 100  # items that /recommend ranks
     shadow_requests: int = 200  # recorded requests replayed on a candidate
     latency_budget_millis: int = 50  # in which a request's turn must come
-    threads: int = 2
+    # That answer; by default one for each processor that the pod may use.
+    threads: int | None = Field(default=None, ge=1, exclude_if=lambda named: named is None)
     precision: Precision = Field(default="Float32", exclude_if=lambda named: named == "Float32")
     tracing: TracingSettings | None = Field(default=None, exclude_if=lambda given: given is None)
     request_log: RequestLogSettings | None = Field(

@@ -1,7 +1,8 @@
 """Run a model server: `millstream-server [--settings FILE] [--port N]`.
 
 Credentials of the store come as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the name for reports
-as POD_NAME. SIGTERM makes it unready, lets requests finish and exits with 0.
+as POD_NAME, the processors that it may use as CPU_LIMIT. SIGTERM makes it unready, lets requests
+finish and exits with 0.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Final
 import uvloop
 from pydantic import ValidationError
 
-from millstream_api.names import SERVER_PORT, SETTINGS_PATH
+from millstream_api.names import CPU_LIMIT, SERVER_PORT, SETTINGS_PATH
 from millstream_api.settings import ServerSettings
 from millstream_core.kernels import bring_kernels
 from millstream_core.store import ModelStore, S3ObjectStore
@@ -32,7 +33,7 @@ from millstream_serving.http.app import App
 from millstream_serving.http.metrics import Metrics
 from millstream_serving.http.server import HttpServer
 from millstream_serving.loading.loader import Loaded, Loader
-from millstream_serving.ranking.lanes import lanes_of
+from millstream_serving.ranking.lanes import lanes_for, lanes_of
 from millstream_serving.releases.following import Follower, follower_for
 from millstream_serving.replica import Replica
 from millstream_serving.telemetry.parts import Telemetry
@@ -44,8 +45,6 @@ log = logging.getLogger(__name__)
 
 # Queries, however long they may wait; by the usual budget a lane turns away after a dozen or two.
 WAITING_PER_LANE: Final = 64
-# Beyond one for each processor: while a lane waits for the interpreter another may score.
-SPARE_LANES: Final = 1
 # Threads that fetch a version run Python too, several of them, and an answer needs the interpreter
 # half a dozen times: at the usual 5 ms a turn it came 50 ms late and more while a delta came in.
 SWITCH_SECONDS: Final = 0.0005
@@ -132,7 +131,9 @@ async def serve(
         OSError: the port cannot be had.
     """
     loop = asyncio.get_running_loop()
-    lanes = lanes_of(settings.threads + SPARE_LANES, WAITING_PER_LANE, time.monotonic)
+    count = settings.threads or lanes_for(os.environ.get(CPU_LIMIT), os.cpu_count() or 1)
+    log.info("answering on %d threads", count)
+    lanes = lanes_of(count, WAITING_PER_LANE, time.monotonic)
 
     def tell(loaded: Loaded) -> None:
         if not loop.is_closed():

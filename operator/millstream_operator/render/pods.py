@@ -31,6 +31,7 @@ class Program:
     startup_seconds: int
     grace_seconds: int
     mounts_token: bool
+    counts_processors: bool = False
     disk_bytes: int = 0  # of a volume on the node's own disk; 0: none
 
 
@@ -106,6 +107,7 @@ def _container(
         "image": spec.image or program.image,
         "env": [
             {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+            *([_PROCESSORS] if program.counts_processors else []),
             *environment(secret),
         ],
         "ports": [{"name": names.HTTP_PORT_NAME, "containerPort": program.port}],
@@ -152,6 +154,14 @@ def environment(secret: str) -> list[Manifest]:
 
 
 _SETTINGS_FOLDER: Final = names.SETTINGS_PATH.rpartition("/")[0]
+
+
+# Rounded up, and where there is no limit all that pods may have of the node:
+# https://kubernetes.io/docs/concepts/workloads/pods/downward-api
+_PROCESSORS: Final = {
+    "name": names.CPU_LIMIT,
+    "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu", "divisor": "1"}},
+}
 
 
 def _from_secret(secret: str, key: str) -> Manifest:

@@ -72,6 +72,7 @@ def render_serving(parent: Parent, spec: RecServingSpec, *, image: str) -> list[
         startup_seconds=600,
         grace_seconds=GRACE_SECONDS,
         mounts_token=True,
+        counts_processors=True,
     )
     labels = selector_labels(parent)
     role = child(

@@ -28,6 +28,8 @@ from millstream_serving.engine.versions import ScratchPad
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+# A request holds the interpreter for a tenth of its time: more lanes would wait for each other.
+MOST: Final = 8
 RECENT: Final = 1 / 32  # weight of the last turn in how long turns take
 MARGIN: Final = 1.5  # how many times longer than expected a turn may take to come
 # A job goes to another lane where so many fewer wait: by one, it would not have its turn earlier.
@@ -177,6 +179,19 @@ class Lane:
             turn.end()
         elif not turn.asked_by.loop.is_closed():  # only when the process is about to end
             turn.asked_by.loop.call_soon_threadsafe(turn.end)
+
+
+def lanes_for(limit: str | None, processors: int) -> int:
+    """How many lanes there should be: one for each processor, up to MOST.
+
+    A lane more than a limit allows for would use up its share of each tenth of a second before the
+    others, and then all would stand still (cfs bandwidth control; docs/log.md has what that took).
+
+    Args:
+        limit: whole processors that the pod may use, if it was told.
+        processors: of the machine.
+    """
+    return min(MOST, int(limit) if limit else processors)
 
 
 def lanes_of(count: int, waiting: int, stopwatch: Callable[[], float]) -> tuple[Lane, ...]:

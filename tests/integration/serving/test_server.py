@@ -267,7 +267,6 @@ async def test_requests_are_answered_in_turn_on_one_connection(running, said, st
 
 async def test_a_caller_that_asks_ahead_and_reads_nothing_holds_nobody_up(start, monkeypatch):
     """What it is answered waits in memory, so there must be an end to it, and to its turn."""
-    monkeypatch.setattr("millstream_serving.main.SPARE_LANES", 0)
     running, asked, answers = await start(threads=1), 200, 0
 
     def a_megabyte(_):
@@ -345,7 +344,6 @@ def turns(monkeypatch):
 async def full(start, monkeypatch, turns):
     """A server whose one lane has a query that does not get its turn, and no room for another."""
     monkeypatch.setattr("millstream_serving.main.WAITING_PER_LANE", 1)
-    monkeypatch.setattr("millstream_serving.main.SPARE_LANES", 0)
     running = await start(threads=1)
     base = running.publisher.publish(random_rows(running.publisher, 20, 1000))
     await running.in_force(stable=base)

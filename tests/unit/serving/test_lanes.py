@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from millstream_serving.eager import begin
-from millstream_serving.ranking.lanes import Busy, TooLate, lanes_of
+from millstream_serving.ranking.lanes import Busy, TooLate, lanes_for, lanes_of
 from tests.builders.turns import submitted
 
 WAITING = 3
@@ -258,3 +258,16 @@ def test_there_is_room_where_another_lane_has_some(lanes):
         await asyncio.gather(*jobs)
 
     on(first, ask)
+
+
+@pytest.mark.parametrize(
+    ("limit", "processors", "lanes"),
+    [
+        pytest.param("1", 64, 1, id="a pod may use less than the node has"),
+        pytest.param("4", 2, 4, id="what the pod was told goes before what is seen"),
+        pytest.param(None, 2, 2, id="outside a pod, as many as the machine has"),
+        pytest.param("64", 64, 8, id="no more than the interpreter can serve"),
+    ],
+)
+def test_there_is_a_lane_for_each_processor(limit, processors, lanes):
+    assert lanes_for(limit, processors) == lanes

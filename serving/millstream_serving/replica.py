@@ -79,7 +79,7 @@ class _InForce:
 
 
 class Replica:
-    """Belongs to one event loop, where every method is called; lanes call `check_room` and `rank`.
+    """Belongs to one event loop, where every method is called; lanes call `has_room` and `rank`.
 
     Whatever else it tells may be asked by any thread.
     """
@@ -204,9 +204,9 @@ class Replica:
 
     # Queries
 
-    def check_room(self, lane: Lane, budget: float | None) -> None:
-        """Raise Busy where `rank` would, for whoever has not read the query yet."""
-        lane.check_room(self._deadline(self._stopwatch(), budget))
+    def has_room(self, lane: Lane, budget: float | None) -> bool:
+        """Whether `rank` would not raise Busy, for whoever has not read the query yet."""
+        return lane.has_room(self._deadline(self._stopwatch(), budget))
 
     async def rank(
         self, query: Query, lane: Lane, budget: float | None = None, marks: Marks | None = None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final
 
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+RANK: Final = "/v1/rank"
 RECOMMEND: Final = "/recommend/"
 INFERENCE: Final = "/v2"
 TRACEPARENT: Final = "traceparent"  # of W3C Trace Context
@@ -84,6 +85,31 @@ class App:
         self._inference = Inference(replica, software)
         self._description = orjson.dumps(description(replica.model, software))
 
+    def refuse(self, lane: Lane, request: HttpRequest) -> Reply | None:
+        """The answer to a query that this lane has no room for; None to all others.
+
+        Refusing must cost next to nothing, or those who are answered pay for it: a query is not
+        read, nor is its path to the end. One without a body is not refused here, because its
+        answer may be remembered.
+        """
+        path = request.path
+        is_inference = path.startswith("/v2/") and path.endswith("/infer")
+        if not (is_inference or path == RANK) or request.method != "POST":
+            return None
+        start = self._stopwatch()
+        try:
+            request.content()
+            budget = read_budget(request.header(HEADER_BUDGET))
+        except BadRequest:
+            return None  # `answer` says so
+        if self._replica.has_room(lane, budget):
+            return None
+        reply = _overloaded(inference.refusal if is_inference else refusal)
+        if self._traces is not None and (marks := self._traces.begin(request.header(TRACEPARENT))):
+            self._traces.end(marks, _name_of(request), reply.status, dict(reply.headers))
+        self._replica.tallies.count(NONE, "", reply.status, self._stopwatch() - start)
+        return self._last_if_draining(reply)
+
     async def answer(self, lane: Lane, request: HttpRequest) -> Reply:
         """The answer to one request that this lane has got."""
         try:
@@ -92,12 +118,15 @@ class App:
             log.exception("%s %s failed in an unforeseen way", request.method, request.path)
             refuse = inference.refusal if request.path.startswith(INFERENCE) else refusal
             reply = refuse(500, "Internal", "this is a fault of the server", headers=NOBODY)
+        return self._last_if_draining(reply)
+
+    def _last_if_draining(self, reply: Reply) -> Reply:
         # Callers that keep connections open move to another replica with this.
         return replace(reply, is_last=True) if self.is_draining else reply
 
     async def _reply(self, lane: Lane, request: HttpRequest) -> Reply:
         path, method = request.path, request.method
-        if path == "/v1/rank":
+        if path == RANK:
             if method != "POST":
                 return wrong_method("POST")
             return await self._ranked(lane, request, _read_rank)
@@ -162,10 +191,6 @@ class App:
         start = self._stopwatch()
         try:
             budget = read_budget(request.header(HEADER_BUDGET))
-            if request.content():
-                # Refusing must cost next to nothing, or those who are answered pay for it. Without
-                # a body `rank` refuses, and first looks whether the answer is remembered.
-                self._replica.check_room(lane, budget)
             query, write = read(request)
             if marks is not None:
                 marks.mark("read")
@@ -177,13 +202,7 @@ class App:
         except NoVersion as error:
             reply = refuse(503, "NoVersion", f"{error}: try again later", retry=2, headers=NOBODY)
         except Busy:
-            reply = refuse(
-                503,
-                "Overloaded",
-                "more queries wait than can be answered in time: try again, or run more replicas",
-                retry=1,
-                headers=NOBODY,
-            )
+            reply = _overloaded(refuse)
         except TooLate:
             reply = refuse(
                 503,
@@ -202,6 +221,17 @@ class App:
         return reply
 
 
+@cache
+def _overloaded(refuse: Callable[..., Reply]) -> Reply:
+    return refuse(
+        503,
+        "Overloaded",
+        "more queries wait than can be answered in time: try again, or run more replicas",
+        retry=1,
+        headers=NOBODY,
+    )
+
+
 def _read_rank(request: HttpRequest) -> Question:
     form = format_of_body(request.header("content-type"))
     answer = format_of_answer(request.header("accept"), form)
@@ -218,7 +248,7 @@ def _name_of(request: HttpRequest) -> str:
     """What is asked, without what callers choose: names of spans are counted and compared."""
     if request.path.startswith(RECOMMEND):
         return "GET /recommend/{user_id}"
-    return "POST /v1/rank" if request.path == "/v1/rank" else "POST /v2/models/{model}/infer"
+    return "POST /v1/rank" if request.path == RANK else "POST /v2/models/{model}/infer"
 
 
 def _software() -> str:

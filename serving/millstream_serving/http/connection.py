@@ -46,6 +46,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(
         self,
+        refuse: Callable[[HttpRequest], Reply | None],
         answer: Callable[[HttpRequest], Awaitable[Reply]],
         dates: Dates,
         open_ones: set[Connection],
@@ -54,11 +55,13 @@ class Connection(asyncio.Protocol):
         """Nobody is there yet.
 
         Args:
-            answer: makes the answer to a request; must not fail.
+            refuse: makes the answer to a request that there is no room for; must not fail.
+            answer: makes the answer to any other; must not fail.
             dates: of answers.
             open_ones: this is among them as long as it is open.
             gone: called when it no longer is.
         """
+        self._refuse = refuse
         self._answer = answer
         self._dates = dates
         self._open_ones = open_ones
@@ -232,7 +235,7 @@ class Connection(asyncio.Protocol):
             if isinstance(asked, Reply):
                 reply = asked
             else:
-                reply = await self._answer(asked)
+                reply = self._refuse(asked) or await self._answer(asked)
                 has_body = asked.method != "HEAD"
             if self._transport.is_closing():
                 break

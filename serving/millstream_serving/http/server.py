@@ -105,9 +105,12 @@ class HttpServer:
             if leaving.is_set() and not connections:
                 all_gone.set()
 
-        dates, answer = Dates(self._clock), partial(self._app.answer, lane)
+        dates = Dates(self._clock)
+        refuse, answer = partial(self._app.refuse, lane), partial(self._app.answer, lane)
         server = await lane.loop.create_server(
-            lambda: Connection(answer, dates, connections, gone), sock=listener, backlog=BACKLOG
+            lambda: Connection(refuse, answer, dates, connections, gone),
+            sock=listener,
+            backlog=BACKLOG,
         )
         await leaving.wait()
         server.close()

@@ -126,9 +126,10 @@ class Lane:
             deadline: on the stopwatch; where its turn comes later, the result is TooLate.
 
         Raises:
-            Busy: at once, as `check_room` does.
+            Busy: at once, where there is no room.
         """
-        self.check_room(deadline)
+        if not self.has_room(deadline):
+            raise Busy
         lane = self._least_busy()
         turn = Turn(job, deadline, self)
         lane.turns.append(turn)
@@ -138,16 +139,15 @@ class Lane:
             lane.loop.call_soon_threadsafe(lane.schedule)
         return turn
 
-    def check_room(self, deadline: float) -> None:
-        """Raise Busy where a job with this deadline would be turned away.
+    def has_room(self, deadline: float) -> bool:
+        """Whether a job with this deadline would not be turned away.
 
         None is that would not have to wait, so after a stall it is learned anew what jobs take.
         """
         lane = self._least_busy()
         ahead = len(lane.turns)
         late = MARGIN * ahead * self._seconds
-        if ahead >= self._waiting or self._stopwatch() + late > deadline:
-            raise Busy
+        return ahead < self._waiting and self._stopwatch() + late <= deadline
 
     def schedule(self) -> None:
         """Have the next turn taken soon."""

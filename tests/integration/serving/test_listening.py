@@ -14,10 +14,17 @@ from tests.builders.ports import free_port
 from tests.builders.turns import submitted
 
 
-class HeldUp:
-    """Answers once it may, with what another lane has done for it."""
+class Roomy:
+    """Turns nobody away."""
 
     is_draining = False
+
+    def refuse(self, lane, request):
+        del lane, request
+
+
+class HeldUp(Roomy):
+    """Answers once it may, with what another lane has done for it."""
 
     def __init__(self):
         self.is_asked, self.may_answer = asyncio.Event(), asyncio.Event()
@@ -44,10 +51,8 @@ class HeldUp:
         return Reply(200, b"{}")
 
 
-class Counting:
+class Counting(Roomy):
     """Answers at once, and tells after how many answers its loop did something else."""
-
-    is_draining = False
 
     def __init__(self):
         self.answered, self.seen_after = 0, []

@@ -729,7 +729,7 @@ async def test_every_answer_tells_how_old_its_newest_event_is(running):
 # Leaving
 
 
-async def test_a_server_that_leaves_says_so_and_answers_what_still_comes(start):
+async def test_a_server_that_leaves_says_so_and_answers_what_still_comes(start, monkeypatch):
     running = await start(linger=2.0)  # longer than a busy machine takes to ask twice
     publisher = running.publisher
     await running.in_force(stable=publisher.publish(random_rows(publisher, 20, 30)))
@@ -742,6 +742,9 @@ async def test_a_server_that_leaves_says_so_and_answers_what_still_comes(start):
     await running.until(is_unready)
     answer = await running.rank(user_id=1, items=[1001])
     assert (answer.status_code, answer.headers["connection"]) == (200, "close")
+    monkeypatch.setattr(Lane, "has_room", lambda *_: False)
+    refused = await running.rank(user_id=1, items=[1001])
+    assert (refused.status_code, refused.headers["connection"]) == (503, "close")
     await asyncio.wait_for(running.task, 10)
     with pytest.raises(httpx.TransportError):
         await running.rank(user_id=1, items=[1001])

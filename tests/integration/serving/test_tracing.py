@@ -113,6 +113,20 @@ async def test_a_span_is_named_after_the_route_and_says_what_came_of_it(
     assert request.status == 0, "nothing is wrong with the server"
 
 
+@pytest.mark.parametrize("path", ["/v1/rank", "/v2/models/shop/infer"])
+async def test_a_query_that_is_turned_away_is_a_trace_without_stages(
+    traced, receiver, monkeypatch, path
+):
+    running = await traced(ratio=1.0)
+    monkeypatch.setattr("millstream_serving.ranking.lanes.Lane.has_room", lambda *_: False)
+    answer = await running.client.post(path, json={"items": [1001]})
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
+    spans = await everything(running, receiver)
+    [request] = [span for span in spans if span.attributes.get("http.response.status_code") == 503]
+    assert request.name.startswith("POST")
+    assert [span.name for span in spans if span.parent == request.span] == ["answer"]
+
+
 @pytest.mark.parametrize(
     "broken", ["millstream_serving.ranking.answers.best_of", "millstream_serving.http.app.ranked"]
 )

@@ -76,7 +76,7 @@ def serving_rows() -> list[Row]:
                     rows += _reduced(load, publication, other)
         with start(YARDSTICK, is_factored=True) as other:
             rows += _against(load, ours, other, FACTORED_BAR, requests[:COMPARED])
-        rows += overload_rows(load, ours, RUNS)
+        rows += overload_rows(load, publication, RUNS)
         rows += first_answer(publication, ours, requests[0])
         # What comes too late for the usual budget has failed here.
         visit = partial(load.waits, ours, DELTAS_RATE, headers={})

@@ -1,13 +1,15 @@
 """One process of each HTTP server, answering the same bytes to the same requests, in turns.
 
 Nothing is computed: the server reads a question of the usual size and sends ten fixed items, so
-what is left is the library. wrk shares the cores with it, whose part is the same for all.
+what is left is the library, or what our server has of its own between the library's parser and the
+answer. wrk shares the cores with it, whose part is the same for all.
 socketify is left out: 0.0.31 aborts at the first load where a coroutine answers, by its own
 interface and by ASGI alike.
 """
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections import defaultdict
 from contextlib import ExitStack
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 CANDIDATES: Final = Path(__file__).parent / "candidates"
 PATH: Final = "/v1/rank"
 YARDSTICK: Final = "granian RSGI"
+OURS: Final = "ours"
 COMMANDS: Final = {  # for a port
     YARDSTICK: "python granian_embedded.py rsgi {port}",
     "granian ASGI": "python granian_embedded.py asgi {port}",
@@ -38,6 +41,7 @@ COMMANDS: Final = {  # for a port
     " --log-level warning",
     "robyn": "python robyn_app.py {port} --processes 1 --workers 1 --log-level WARN",
     "aiohttp": "python aiohttp_app.py {port}",
+    OURS: "python ours.py {port}",
 }
 RUNS: Final = 3
 CONNECTIONS: Final = 16
@@ -54,7 +58,7 @@ MEASURES: Final = {
 def http_rows() -> list[Row]:
     """All candidates by each measure, as multiples of granian RSGI in the same round."""
     wrk()
-    packages = environment("http") / "bin"
+    theirs, ours = environment("http") / "bin", Path(sys.executable).parent
     found: dict[str, dict[str, list[float]]] = {name: defaultdict(list) for name in COMMANDS}
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         bodies = [each.body() for each in draw_requests(Sizes(users=10_000, items=10_000), 500)]
@@ -63,6 +67,7 @@ def http_rows() -> list[Row]:
         for candidate, command in COMMANDS.items():
             port = free_port()
             program, *options = command.format(port=port).split()
+            packages = ours if candidate == OURS else theirs
             server = stack.enter_context(
                 running(
                     candidate,

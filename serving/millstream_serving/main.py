@@ -132,7 +132,7 @@ async def serve(
     """
     loop = asyncio.get_running_loop()
     count = settings.threads or lanes_for(os.environ.get(CPU_LIMIT), os.cpu_count() or 1)
-    log.info("answering on %d threads", count)
+    log.info("threads that answer: %d", count)
     lanes = lanes_of(count, WAITING_PER_LANE, time.monotonic)
 
     def tell(loaded: Loaded) -> None:

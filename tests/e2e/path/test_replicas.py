@@ -9,7 +9,9 @@ Meanwhile training goes on and publishes, and the operator rolls out.
 from __future__ import annotations
 
 import json
+import os
 import random
+import re
 import time
 from contextlib import suppress
 from statistics import median
@@ -24,6 +26,7 @@ from demo.report import Row, at_least, at_most, write_report
 from millstream_api.names import SERVER_PORT
 from millstream_api.release import Release
 from millstream_api.reports import ReplicaReport
+from millstream_serving.ranking.lanes import MOST
 from tests.builders.kube import Kube, eventually
 from tests.builders.load import Load, get, post
 from tests.e2e.path.looking import explain, stable
@@ -163,22 +166,34 @@ def compiled_since_start(installed: Installation, namespace: str, pod: str) -> s
     return told.strip()
 
 
+def says_threads(installed: Installation, namespace: str, pod: dict[str, Any]) -> int:
+    """How many threads of a server answer, by its log."""
+    said = installed.kubectl("-n", namespace, "logs", pod["metadata"]["name"])
+    [found] = re.findall(r"threads that answer: (\d+)", said)
+    return int(found)
+
+
 def test_a_changed_template_replaces_all_servers(
     installed: Installation, kube: Kube, namespace: str, load: Load, rows: list[Row]
 ) -> None:
     # Less than what the example asks for, so that three servers and one more find room later on.
-    requests = {"spec": {"resources": {"requests": {"cpu": "200m"}}}}
+    resources = {"requests": {"cpu": "200m"}, "limits": {"cpu": "1"}}
     settle(installed, kube, namespace, 2)
     before = {pod["metadata"]["uid"] for pod in servers(kube, namespace)}
     began = time.monotonic()
-    kube.patch("RecServing", namespace, "shop", requests)
+    for pod in servers(kube, namespace):
+        # Without a limit, one for each processor of the node, which is this machine.
+        assert says_threads(installed, namespace, pod) == min(os.cpu_count() or 1, MOST)
+    kube.patch("RecServing", namespace, "shop", {"spec": {"resources": resources}})
     eventually(
         lambda: {pod["metadata"]["uid"] for pod in servers(kube, namespace)} != before,
         "a new server comes",
         PATIENCE_SECONDS,
     )
     settle(installed, kube, namespace, 2)
-    assert not before & {pod["metadata"]["uid"] for pod in servers(kube, namespace)}
+    for pod in servers(kube, namespace):
+        assert pod["metadata"]["uid"] not in before
+        assert says_threads(installed, namespace, pod) == 1
     judge(load, rows, "changed template, 2 servers", began)
 
 

@@ -191,6 +191,7 @@ class App:
         start = self._stopwatch()
         try:
             budget = read_budget(request.header(HEADER_BUDGET))
+            request.content()  # what is too large is refused before anybody looks what it is
             query, write = read(request)
             if marks is not None:
                 marks.mark("read")

@@ -33,7 +33,7 @@ from bench.serving.scoring import model_rows, outside_row
 from bench.serving.servers import PEERS_BY_NAME, millstream, peer, published
 from bench.serving.workload import Sizes, draw_requests, write_model
 from demo.report import Row, at_least, at_most
-from millstream_serving.engine.amx import is_available
+from millstream_serving.engine.reduced import UNIT
 
 if TYPE_CHECKING:
     from bench.serving.processes import Server
@@ -149,7 +149,7 @@ def _waits(load: Load, ours: Server, other: Server, note: str = "") -> list[Row]
 
 def _reduced(load: Load, publication: Publication, other: Server) -> list[Row]:
     """The same server in reduced precision, where this processor has one."""
-    if not is_available():
+    if not UNIT.is_available():
         return []
     with millstream(publication, threads=CORES, precision="BFloat16") as ours:
         load.most(ours, WARM_SECONDS)

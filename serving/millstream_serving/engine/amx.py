@@ -17,22 +17,18 @@ compiled.
 from __future__ import annotations
 
 import ctypes
-import platform
-from contextlib import contextmanager
 from functools import cache
 from itertools import product
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
-from llvmlite import ir  # type: ignore[import-untyped]
 from llvmlite.binding import get_host_cpu_features  # type: ignore[import-untyped]
 from numba import njit, types
 from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from millstream_serving.engine.llvm import BYTE, INDEX, counted, data_of, instruction, width_of
 
 Bits = NDArray[np.uint16]  # of bfloat16
 Floats = NDArray[np.float32]
@@ -46,42 +42,25 @@ _ARCH_PRCTL: Final = 158  # arch_prctl(2) on x86-64
 _REQUEST_PERMISSION: Final = 0x1023  # ARCH_REQ_XCOMP_PERM
 _TILE_DATA: Final = 18  # the state component
 
-_BYTE: Final = ir.IntType(8)
-_INDEX: Final = ir.IntType(64)
-_POINTER: Final = _BYTE.as_pointer()
+
+def is_there() -> bool:
+    """Whether this processor multiplies bfloat16 tiles."""
+    return bool(get_host_cpu_features().get("amx-bf16"))
 
 
 @cache
 def is_available() -> bool:
-    """Whether this processor multiplies bfloat16 tiles and the kernel lets this process."""
-    if platform.machine() != "x86_64" or not get_host_cpu_features().get("amx-bf16"):
+    """Whether it does, and the kernel lets this process."""
+    if not is_there():
         return False
     libc = ctypes.CDLL(None, use_errno=True)
     return int(libc.syscall(_ARCH_PRCTL, _REQUEST_PERMISSION, _TILE_DATA)) == 0
 
 
-def _instruction(builder: Any, name: str, *arguments: Any) -> None:
-    kinds = [argument.type for argument in arguments]
-    function = ir.FunctionType(ir.VoidType(), kinds)
-    name = f"llvm.x86.{name}"
-    found = builder.module.globals.get(name) or ir.Function(builder.module, function, name)
-    builder.call(found, arguments)
-
-
-def _data(context: Any, builder: Any, signature: Any, args: Any, place: int) -> Any:
-    array = context.make_array(signature.args[place])(context, builder, args[place])
-    return builder.bitcast(array.data, _POINTER)
-
-
-def _width(context: Any, builder: Any, signature: Any, args: Any, place: int) -> Any:
-    array = context.make_array(signature.args[place])(context, builder, args[place])
-    return builder.extract_value(array.shape, 1)
-
-
 @intrinsic
 def _load_configuration(_: Any, configuration: Any) -> Any:
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _instruction(builder, "ldtilecfg", _data(context, builder, signature, args, 0))
+        instruction(builder, "ldtilecfg", data_of(context, builder, signature, args, 0))
         return context.get_dummy_value()
 
     return types.void(configuration), generate
@@ -90,10 +69,20 @@ def _load_configuration(_: Any, configuration: Any) -> Any:
 @intrinsic
 def _forget_configuration(_: Any) -> Any:
     def generate(context: Any, builder: Any, __: Any, ___: Any) -> Any:
-        _instruction(builder, "tilerelease")
+        instruction(builder, "tilerelease")
         return context.get_dummy_value()
 
     return types.void(), generate
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def rows_of_tile(count: int) -> int:
+    """How high tiles of this many rows, at least one, should be.
+
+    50 are 4 of 13, which wastes less than 4 of 16.
+    """
+    tiles = -(-count // ROWS)
+    return -(-count // tiles)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -131,33 +120,33 @@ def _multiplying(rows: int, columns: int) -> Any:
     def multiply_tiles(_: Any, x: Any, w: Any, start: Any, out: Any, numbers: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             factors, weights, starts, outs = (
-                _data(context, builder, signature, args, place) for place in range(4)
+                data_of(context, builder, signature, args, place) for place in range(4)
             )
-            depth, width = (_width(context, builder, signature, args, place) for place in (0, 3))
+            depth, width = (width_of(context, builder, signature, args, place) for place in (0, 3))
             height, row, column, stride = unpack_tuple(builder, args[4], 4)
             add, mul = builder.add, builder.mul
-            lines = [add(row, mul(height, _INDEX(r))) for r in range(rows)]
-            sides = [add(column, _INDEX(COLUMNS * c)) for c in range(columns)]
+            lines = [add(row, mul(height, INDEX(r))) for r in range(rows)]
+            sides = [add(column, INDEX(COLUMNS * c)) for c in range(columns)]
 
             def move_sums(name: str, matrix: Any, stride: Any) -> None:
                 for r, line in enumerate(lines):
                     for c, side in enumerate(sides):
-                        place = add(mul(line, stride), mul(side, _INDEX(4)))
+                        place = add(mul(line, stride), mul(side, INDEX(4)))
                         _move(builder, name, 2 * r + c, matrix, place, stride)
 
             move_sums("tileloadd64", starts, stride)
-            line_bytes = mul(depth, _INDEX(2))
-            with _counted(builder, builder.udiv(depth, _INDEX(DEPTH))) as step:
+            line_bytes = mul(depth, INDEX(2))
+            with counted(builder, builder.udiv(depth, INDEX(DEPTH))) as step:
                 for r, line in enumerate(lines):
-                    place = add(mul(line, line_bytes), mul(step, _INDEX(2 * DEPTH)))
+                    place = add(mul(line, line_bytes), mul(step, INDEX(2 * DEPTH)))
                     _move(builder, "tileloadd64", 4 + r, factors, place, line_bytes)
                 for c, side in enumerate(sides):
-                    place = mul(add(mul(step, width), side), _INDEX(TILE_BYTES // COLUMNS))
-                    _move(builder, "tileloadd64", 6 + c, weights, place, _INDEX(4 * COLUMNS))
+                    place = mul(add(mul(step, width), side), INDEX(TILE_BYTES // COLUMNS))
+                    _move(builder, "tileloadd64", 6 + c, weights, place, INDEX(4 * COLUMNS))
                 for r, c in product(range(rows), range(columns)):
-                    tiles = (_BYTE(2 * r + c), _BYTE(4 + r), _BYTE(6 + c))
-                    _instruction(builder, "tdpbf16ps", *tiles)
-            move_sums("tilestored64", outs, mul(width, _INDEX(4)))
+                    tiles = (BYTE(2 * r + c), BYTE(4 + r), BYTE(6 + c))
+                    instruction(builder, "tdpbf16ps", *tiles)
+            move_sums("tilestored64", outs, mul(width, INDEX(4)))
             return context.get_dummy_value()
 
         return types.void(x, w, start, out, numbers), generate
@@ -167,23 +156,7 @@ def _multiplying(rows: int, columns: int) -> Any:
 
 def _move(builder: Any, name: str, tile: int, matrix: Any, place: Any, stride: Any) -> None:
     """Load or store a tile, its first line at this byte of a matrix."""
-    _instruction(builder, name, _BYTE(tile), builder.gep(matrix, [place]), stride)
-
-
-@contextmanager
-def _counted(builder: Any, times: Any) -> Iterator[Any]:
-    """Emit a loop that runs at least once, around what is emitted within; gives the number."""
-    before = builder.block
-    loop, after = (builder.append_basic_block(name) for name in ("step", "done"))
-    builder.branch(loop)
-    builder.position_at_end(loop)
-    step = builder.phi(_INDEX)
-    yield step
-    following = builder.add(step, _INDEX(1))
-    step.add_incoming(_INDEX(0), before)
-    step.add_incoming(following, builder.block)
-    builder.cbranch(builder.icmp_unsigned("<", following, times), loop, after)
-    builder.position_at_end(after)
+    instruction(builder, name, BYTE(tile), builder.gep(matrix, [place]), stride)
 
 
 _two_by_two, _two_by_one = _multiplying(2, 2), _multiplying(2, 1)

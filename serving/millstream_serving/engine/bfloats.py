@@ -1,7 +1,7 @@
-"""Matrices of bfloat16 for `amx`: weights as tiles, and rows rounded on the way into a layer.
+"""Matrices of bfloat16 for `amx` and `avx512`: weights in tiles, rows rounded on their way in.
 
 A bfloat16 is the upper half of a float32, rounded to nearest; here its bits are uint16. Kernels
-round by an instruction that processors with `amx` have; no others may compile them.
+round by an instruction that processors with one of them have; no others may compile them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from numba.extending import intrinsic
 
 from millstream_serving.engine.amx import COLUMNS, DEPTH, ROWS
 from millstream_serving.engine.lines import zeros
+from millstream_serving.engine.llvm import BFLOAT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,23 +23,8 @@ if TYPE_CHECKING:
     from millstream_serving.engine.amx import Bits, Floats
 
 
-class _BFloat(ir.Type):  # type: ignore[misc]
-    """LLVM's bfloat, which llvmlite does not name."""
-
-    null = "0.0"
-
-    def __str__(self) -> str:
-        return "bfloat"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _BFloat)
-
-    def __hash__(self) -> int:
-        return hash(_BFloat)
-
-
 _FLOATS: Final = ir.VectorType(ir.FloatType(), COLUMNS)
-_BFLOATS: Final = ir.VectorType(_BFloat(), COLUMNS)
+_BFLOATS: Final = ir.VectorType(BFLOAT, COLUMNS)
 _ZEROS: Final = ir.Constant(_FLOATS, [0.0] * COLUMNS)
 
 

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from millstream_serving.engine.amx import is_available
 from millstream_serving.engine.contexts import in_context
 from millstream_serving.engine.networks import prepare, prepare_context, shapes_of
-from millstream_serving.engine.reduced import reduced, reduced_scratch_for, score_reduced
+from millstream_serving.engine.reduced import UNIT, reduced, reduced_scratch_for, score_reduced
 from millstream_serving.engine.scoring import score, scratch_for
 
 if TYPE_CHECKING:
@@ -63,7 +62,7 @@ class Din:
 
     def reduced(self) -> ReducedDin | None:
         """See `architectures.Network`."""
-        return ReducedDin(self, reduced(self.weights)) if is_available() else None
+        return ReducedDin(self, reduced(self.weights)) if UNIT.is_available() else None
 
     def weights_for(self, request: Request) -> Weights:
         """The weights as they are in the context of a request."""

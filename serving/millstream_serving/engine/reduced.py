@@ -1,4 +1,4 @@
-"""The forward pass of DIN with its attention in bfloat16, on processors with tiles for it.
+"""The forward pass of DIN with its attention in bfloat16, on processors with a unit for it.
 
 The attention over pairs of candidate and history item is nine tenths of the work. Its factors are
 rounded to bfloat16, its sums are float32; the rest is as in `scoring`.
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 from numba import njit
 
-from millstream_serving.engine.amx import DEPTH, ROWS, configure, multiply, release
+from millstream_serving.engine import amx, avx512
+from millstream_serving.engine.amx import DEPTH, ROWS
 from millstream_serving.engine.bfloats import narrow_products, narrow_rectified, packed
 from millstream_serving.engine.lines import zeros
 from millstream_serving.engine.scoring import BLOCK, begin, conclude, copy, take
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from millstream_serving.engine.scoring import Keys, Scratch, Slots
 
 HIGH: Final = 2 * ROWS  # pairs that go through the layers together: all of it fits the L1 cache
+# By what the processor has, never by what it may use: numba keeps kernels by processor.
+UNIT: Final = amx if amx.is_there() else avx512
 
 
 class ReducedWeights(NamedTuple):
@@ -97,15 +100,15 @@ def _attend(
     w: ReducedWeights, r: ReducedScratch, s: Scratch, block: int, count: int, rows: int
 ) -> None:
     """attention[c · T + t] = what candidate c makes of item t of the history."""
-    tiles, stride = -(-count // rows), 4 * r.keys.shape[1]
+    tiles, together, stride = -(-count // rows), HIGH // rows, 4 * r.keys.shape[1]
     for candidate in range(block):
-        for tile in range(0, tiles, 2):
-            high = min(2, tiles - tile)
+        for tile in range(0, tiles, together):
+            high = min(together, tiles - tile)
             start = tile * rows
             narrow_products(r.history, start, high * rows, r.candidates, candidate, r.pairs)
-            multiply(r.pairs, w.product, r.keys[start:], stride, r.first, high, rows)
+            UNIT.multiply(r.pairs, w.product, r.keys[start:], stride, r.first, high, rows)
             narrow_rectified(r.first, high * rows, s.queries, candidate, r.hidden)
-            multiply(r.hidden, w.hidden, w.hidden_bias, 0, r.second, high, rows)
+            UNIT.multiply(r.hidden, w.hidden, w.hidden_bias, 0, r.second, high, rows)
             for t in range(start, min(start + high * rows, count)):
                 s.attention[candidate * count + t] = (
                     _rectified_dot(r.second[t - start], w.out) + w.out_bias
@@ -137,9 +140,8 @@ def score_reduced(
     if count > 0:
         copy(s.history, count, r.history)
         copy(s.keys, count, r.keys)
-        tiles = -(-count // ROWS)
-        rows = -(-count // tiles)  # of each tile: 50 are 4 of 13, which wastes less than 4 of 16
-        configure(r.configuration, rows)
+        rows = UNIT.rows_of_tile(count)
+        UNIT.configure(r.configuration, rows)
     for start in range(0, candidates, BLOCK):
         block = min(BLOCK, candidates - start)
         take(w, s, item_rows, item_keys, item_slots, start, block)
@@ -147,4 +149,4 @@ def score_reduced(
             copy(s.candidates, block, r.candidates)
             _attend(reduced_weights, r, s, block, count, rows)
         conclude(w, s, block, count, logits, start)
-    release()
+    UNIT.release()

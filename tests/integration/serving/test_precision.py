@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from millstream_serving.engine.amx import is_available
+from millstream_serving.engine.reduced import UNIT
 from tests.builders.objects import MemoryObjects
 from tests.builders.serving import Publisher, make_architecture, random_rows
 
@@ -20,7 +20,7 @@ async def test_scores_are_float32_where_nothing_else_is_asked_for(start):
     assert "precision_shared_ratio{" not in (await running.client.get("/metrics")).text
 
 
-@pytest.mark.skipif(not is_available(), reason="this processor has no AMX")
+@pytest.mark.skipif(not UNIT.is_available(), reason="this processor has no bfloat16")
 async def test_a_version_that_ranks_alike_is_scored_in_bfloat16_and_says_so(start):
     publisher = Publisher(
         MemoryObjects(),

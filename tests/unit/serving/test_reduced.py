@@ -1,4 +1,4 @@
-"""bfloat16: rounding, products on the tile unit, and the network that is scored with them."""
+"""bfloat16: rounding, products on the processor's own unit, and the network scored with them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,19 @@ from functools import partial
 import numpy as np
 import pytest
 
-from millstream_serving.engine import din
-from millstream_serving.engine.amx import (
-    COLUMNS,
-    DEPTH,
-    ROWS,
-    configure,
-    is_available,
-    multiply,
-    release,
-)
+from millstream_serving.engine.amx import COLUMNS, DEPTH
 from millstream_serving.engine.bfloats import narrow_products, narrow_rectified, packed, rounded
 from millstream_serving.engine.din import Din
 from millstream_serving.engine.exponential import exponential
 from millstream_serving.engine.lines import LINE, zeros
-from millstream_serving.engine.reduced import HIGH
+from millstream_serving.engine.reduced import HIGH, UNIT
 from millstream_serving.engine.scoring import BLOCK
 from millstream_serving.engine.versions import ScratchPad
 from tests.builders.scoring import logits_of, make_request, sizes
 from tests.builders.serving import make_architecture, random_dense
 
-on_tiles = pytest.mark.skipif(
-    not is_available(), reason="this processor has no AMX, or its kernel does not lend it"
+in_bfloat16 = pytest.mark.skipif(
+    not UNIT.is_available(), reason="this processor has no bfloat16, or its kernel does not lend it"
 )
 
 
@@ -61,7 +52,7 @@ def test_an_array_begins_at_a_cache_line():
     assert not any(array.any() for array in arrays)
 
 
-@on_tiles
+@in_bfloat16
 @pytest.mark.parametrize("narrow", [narrow_products, narrow_rectified], ids=["products", "relu"])
 def test_rows_are_rounded_on_their_way_and_what_is_beyond_them_stays(narrow):
     rng = np.random.default_rng(4)
@@ -81,13 +72,14 @@ def test_rows_are_rounded_on_their_way_and_what_is_beyond_them_stays(narrow):
     assert (out[:, 2 * COLUMNS :] == 7).all()
 
 
-@on_tiles
+@in_bfloat16
 @pytest.mark.parametrize("tiles", [1, 2, 3])
-@pytest.mark.parametrize("rows", [1, 13, ROWS])
+@pytest.mark.parametrize("count", [1, 13, 64])
 @pytest.mark.parametrize("depth", [DEPTH, 3 * DEPTH])
 @pytest.mark.parametrize("width", [COLUMNS, 2 * COLUMNS, 3 * COLUMNS])
 @pytest.mark.parametrize("same", [True, False], ids=["one row to start from", "rows to start from"])
-def test_a_product_is_that_of_the_rounded_factors(tiles, rows, depth, width, same):
+def test_a_product_is_that_of_the_rounded_factors(tiles, count, depth, width, same):
+    rows = UNIT.rows_of_tile(count)
     rng = np.random.default_rng(tiles * rows)
     high = tiles * rows
     x = rounded(rng.standard_normal((high, depth)).astype(np.float32))
@@ -95,16 +87,16 @@ def test_a_product_is_that_of_the_rounded_factors(tiles, rows, depth, width, sam
     start = rng.standard_normal((1 if same else high, width)).astype(np.float32)
     out = np.full((high + 1, width), 7, np.float32)
 
-    configure(np.empty(64, np.uint8), rows)
-    multiply(x, packed(w), start, 0 if same else 4 * width, out, tiles, rows)
-    release()
+    UNIT.configure(np.empty(64, np.uint8), rows)
+    UNIT.multiply(x, packed(w), start, 0 if same else 4 * width, out, tiles, rows)
+    UNIT.release()
 
     wanted = start + widened(x).astype(np.float64) @ widened(rounded(w))
     np.testing.assert_allclose(out[:high], wanted, rtol=1e-4, atol=1e-4)
     assert (out[high:] == 7).all()
 
 
-@on_tiles
+@in_bfloat16
 @pytest.mark.parametrize(
     ("shape", "items", "history"),
     sizes(
@@ -127,7 +119,7 @@ def test_scores_are_those_of_float32_but_for_rounding(shape, items, history):
         assert (got != wanted).any()  # or nothing was rounded
 
 
-@on_tiles
+@in_bfloat16
 @pytest.mark.parametrize("where", ["user", "item", "history", "weights"])
 @pytest.mark.parametrize("value", [np.nan, -np.nan, np.inf])
 def test_what_is_not_finite_shows_in_the_logit(where, value):
@@ -146,7 +138,7 @@ def test_what_is_not_finite_shows_in_the_logit(where, value):
 
 
 @pytest.mark.parametrize(
-    "is_reduced", [False, pytest.param(True, marks=on_tiles)], ids=["float32", "bfloat16"]
+    "is_reduced", [False, pytest.param(True, marks=in_bfloat16)], ids=["float32", "bfloat16"]
 )
 def test_scratch_of_an_earlier_request_does_not_show_in_the_next(is_reduced):
     architecture = make_architecture(history_length=40)
@@ -162,8 +154,8 @@ def test_scratch_of_an_earlier_request_does_not_show_in_the_next(is_reduced):
         np.testing.assert_array_equal(logits_of(network, ask(history), pad), wanted)
 
 
-def test_a_processor_without_tiles_has_no_reduced_precision(monkeypatch):
-    monkeypatch.setattr(din, "is_available", lambda: False)
+def test_a_processor_without_such_a_unit_has_no_reduced_precision(monkeypatch):
+    monkeypatch.setattr(UNIT, "is_available", lambda: False)
     architecture = make_architecture()
     assert Din.of(architecture, random_dense(architecture)).reduced() is None
 

@@ -102,21 +102,21 @@ def _lacking(observed: Observed, state: State, circumstances: Circumstances) -> 
     if circumstances.workload.refused:
         return Problem(Finding(Reason.FAILED_CREATE, circumstances.workload.refused), lasting=False)
     if len(observed.ready) < observed.wanted_replicas:
-        return blocked or Problem(_too_few(observed), lasting=False)
+        told = f"{len(observed.ready)} of {observed.wanted_replicas} servers are ready"
+        waiting = Finding(Reason.WAITING_FOR_REPLICAS, _with_troubles(told, observed))
+        return blocked or Problem(waiting, lasting=False)
     if not circumstances.workload.current:
-        return Problem(
-            Finding(Reason.APPLYING, "servers are being replaced by what the spec asks"),
-            lasting=False,
-        )
+        told = "servers are being replaced by what the spec asks"
+        applying = Finding(Reason.APPLYING, _with_troubles(told, observed))
+        return Problem(applying, lasting=False)
     return None
 
 
-def _too_few(observed: Observed) -> Finding:
+def _with_troubles(told: str, observed: Observed) -> str:
     troubled = sorted(
         f"{replica.name}: {replica.problem}" for replica in observed.replicas if replica.problem
     )
-    told = f"{len(observed.ready)} of {observed.wanted_replicas} servers are ready"
-    return Finding(Reason.WAITING_FOR_REPLICAS, "; ".join([told, *troubled[:3]]))
+    return "; ".join([told, *troubled[:3]])
 
 
 def _available(observed: Observed, state: State) -> Claim:

@@ -66,17 +66,33 @@ def test_not_ready(given: dict[str, Any], ready: tuple[str, str], second: str):
     assert second in found
 
 
-def test_too_few_servers_are_named_with_what_ails_them():
+AILING = {
+    "too few are ready": (
+        False,
+        FINE,
+        ("WaitingForReplicas", "1 of 2 servers are ready; b: ImagePullBackOff"),
+    ),
+    "enough are ready but a new one does not start": (
+        True,
+        Workload(),
+        ("Applying", "servers are being replaced by what the spec asks; b: ImagePullBackOff"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("is_ready", "workload", "wanted"), AILING.values(), ids=AILING)
+def test_servers_are_named_with_what_ails_them(
+    is_ready: bool, workload: Workload, wanted: tuple[str, str]
+):
     world = make_world()
-    world.servers[1].ready = False
+    world.servers[1].ready = is_ready
     observed = world.observed()
-    broken = observed.replicas[1]
-    object.__setattr__(broken, "problem", "ImagePullBackOff")
+    object.__setattr__(observed.replicas[1], "problem", "ImagePullBackOff")
     decision = decide_rollout(observed, world.now, world.spec)
-    status = decide_serving_status(observed, decision, Circumstances(1, FINE), "a=b", "", world.now)
+    circumstances = Circumstances(1, workload)
+    status = decide_serving_status(observed, decision, circumstances, "a=b", "", world.now)
     ready = next(each for each in status.conditions if each.type == "Ready")
-    assert ready.reason == "WaitingForReplicas"
-    assert ready.message == "1 of 2 servers are ready; b: ImagePullBackOff"
+    assert (ready.reason, ready.message) == wanted
 
 
 def test_no_servers_asked_for_is_as_asked():

@@ -180,9 +180,9 @@ class RecServingSpec(Part):
     answered late; the header x-latency-budget-millis of a request goes before it."""
 
     precision: Precision = "Float32"
-    """Of the numbers that are multiplied for a score. BFloat16 takes half to two thirds of the time
-    on processors with AMX or AVX-512 BF16, for versions that rank alike in both; elsewhere scores
-    are Float32."""
+    """Of the numbers that are multiplied for a score. BFloat16 takes two thirds of the time
+    or less on processors with AMX or AVX-512 BF16, for versions that rank alike in both; elsewhere
+    scores are Float32."""
 
     tracing: RequestTracingSpec | None = None
     """Sends traces to a collector; without it nothing is traced."""

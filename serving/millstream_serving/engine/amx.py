@@ -28,7 +28,7 @@ from numba.core.cgutils import unpack_tuple
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
-from millstream_serving.engine.llvm import BYTE, INDEX, counted, data_of, instruction, width_of
+from millstream_serving.engine.llvm import BYTE, INDEX, counted, data_of, instruction, operands_of
 
 Bits = NDArray[np.uint16]  # of bfloat16
 Floats = NDArray[np.float32]
@@ -119,10 +119,9 @@ def _multiplying(rows: int, columns: int) -> Any:
     @intrinsic
     def multiply_tiles(_: Any, x: Any, w: Any, start: Any, out: Any, numbers: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            factors, weights, starts, outs = (
-                data_of(context, builder, signature, args, place) for place in range(4)
+            factors, weights, starts, outs, depth, width = operands_of(
+                context, builder, signature, args
             )
-            depth, width = (width_of(context, builder, signature, args, place) for place in (0, 3))
             height, row, column, stride = unpack_tuple(builder, args[4], 4)
             add, mul = builder.add, builder.mul
             lines = [add(row, mul(height, INDEX(r))) for r in range(rows)]

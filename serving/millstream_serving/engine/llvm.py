@@ -48,10 +48,16 @@ def data_of(context: Any, builder: Any, signature: Any, args: Any, place: int) -
     return builder.bitcast(array.data, POINTER)
 
 
-def width_of(context: Any, builder: Any, signature: Any, args: Any, place: int) -> Any:
+def _width_of(context: Any, builder: Any, signature: Any, args: Any, place: int) -> Any:
     """How many columns the matrix that is this argument has."""
     array = context.make_array(signature.args[place])(context, builder, args[place])
     return builder.extract_value(array.shape, 1)
+
+
+def operands_of(context: Any, builder: Any, signature: Any, args: Any) -> tuple[Any, ...]:
+    """Of a product's first four arguments: where x, w, start and out begin, and depth and width."""
+    places = [data_of(context, builder, signature, args, place) for place in range(4)]
+    return *places, *(_width_of(context, builder, signature, args, place) for place in (0, 3))
 
 
 @contextmanager
